@@ -1,0 +1,1 @@
+//! Mesh and scan files in and out.

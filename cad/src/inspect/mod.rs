@@ -1,0 +1,1 @@
+//! Measuring a scan against a mesh and judging it.

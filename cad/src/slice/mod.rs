@@ -1,0 +1,1 @@
+//! From a mesh to G-code, and back to check it.
