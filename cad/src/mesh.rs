@@ -59,7 +59,10 @@ impl Mesh {
     #[must_use]
     pub fn bounds(&self) -> Option<Bounds> {
         let first = *self.vertices.first()?;
-        let mut bounds = Bounds { min: first, max: first };
+        let mut bounds = Bounds {
+            min: first,
+            max: first,
+        };
         for v in &self.vertices {
             for (axis, &x) in v.iter().enumerate() {
                 bounds.min[axis] = bounds.min[axis].min(x);
@@ -83,7 +86,9 @@ impl Mesh {
     /// Surface area in mm².
     #[must_use]
     pub fn area_mm2(&self) -> f64 {
-        (0..self.triangles.len()).map(|t| length(self.area_vector(t))).sum()
+        (0..self.triangles.len())
+            .map(|t| length(self.area_vector(t)))
+            .sum()
     }
 
     /// Unit normal of triangle `t`, or zero if it has no area.
@@ -107,7 +112,11 @@ impl Mesh {
             }
             for (from, to) in [(a, b), (b, c), (c, a)] {
                 let runs = edges.entry((from.min(to), from.max(to))).or_default();
-                if from < to { runs.0 += 1 } else { runs.1 += 1 }
+                if from < to {
+                    runs.0 += 1
+                } else {
+                    runs.1 += 1
+                }
                 let (x, y) = (root(&mut parent, from), root(&mut parent, to));
                 parent[x as usize] = y;
             }
@@ -160,7 +169,11 @@ pub fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 /// Vector product.
 #[must_use]
 pub fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    [
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    ]
 }
 
 /// Euclidean length.
@@ -179,10 +192,23 @@ pub(crate) mod tests {
             .map(|i| [0, 1, 2].map(|axis| if i >> axis & 1 == 1 { size[axis] } else { 0.0 }))
             .collect();
         let triangles = vec![
-            [0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4],
-            [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6], [1, 3, 5], [3, 7, 5],
+            [0, 2, 1],
+            [1, 2, 3],
+            [4, 5, 6],
+            [5, 7, 6],
+            [0, 1, 4],
+            [1, 5, 4],
+            [2, 6, 3],
+            [3, 6, 7],
+            [0, 4, 2],
+            [2, 4, 6],
+            [1, 3, 5],
+            [3, 7, 5],
         ];
-        Mesh { vertices, triangles }
+        Mesh {
+            vertices,
+            triangles,
+        }
     }
 
     #[test]

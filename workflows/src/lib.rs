@@ -1,1 +1,5 @@
-//! Placeholder room.
+//! The domain: what we know, what it means, what should happen next. No I/O, no clock, no async.
+
+pub mod host;
+pub mod model;
+pub mod steps;

@@ -1,0 +1,90 @@
+//! Everything a step may ask of the world.
+//!
+//! A step runs at least once, perhaps more often, so every writing call is idempotent: what it makes belongs to the
+//! step's run and position, and making it again finds it.
+
+use std::ops::ControlFlow;
+
+use predict::history::UnitHistory;
+
+use crate::model::{
+    Action, ArtifactRef, Asset, Build, Design, ModelRecord, NewBuild, NewDesign, NewModel,
+    NewWindow, NewWorkOrder, Part, Prediction, Technician, Timestamp, Twin, Window, WorkOrder,
+};
+use crate::steps::StepError;
+
+/// What [`Host`] calls answer.
+pub type Answer<T> = Result<T, StepError>;
+
+/// The world as one attempt of one step sees it.
+pub trait Host {
+    /// The run the step belongs to.
+    fn run(&self) -> &str;
+    /// The step's position in it.
+    fn position(&self) -> &str;
+    /// Seed for everything random in this run: the event's `seed`, else one drawn from the run's id.
+    fn seed(&self) -> u64;
+    /// Tells how far the attempt is, 0–1; `Break` asks it to stop (cancelled, or the lease is lost).
+    fn progress(&self, share: f64, phase: &str) -> ControlFlow<()>;
+
+    /// One asset.
+    fn asset(&self, id: &str) -> Answer<Asset>;
+    /// The whole graph.
+    fn twin(&self) -> Answer<Twin>;
+    /// Carries out an action on the twin and tells the recorded webhook; doing it again changes nothing.
+    fn act(&self, action: &Action) -> Answer<()>;
+    /// Records what really happened to an asset.
+    fn record_outcome(&self, asset: &str, kind: &str, at: Timestamp, note: &str) -> Answer<()>;
+
+    /// The asset's telemetry up to `until`, all metrics on one regular grid.
+    fn history(&self, asset: &str, until: Timestamp) -> Answer<UnitHistory>;
+    /// The histories of all assets of a kind, with their outcomes, for training.
+    fn histories(&self, asset_kind: &str) -> Answer<Vec<UnitHistory>>;
+    /// Mean utilisation (0–1) of the asset in each step of `[from, to)`; `None` where nothing was measured.
+    fn utilisation(
+        &self,
+        asset: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step_ms: i64,
+    ) -> Answer<Vec<Option<f64>>>;
+
+    /// The model that serves a kind of asset.
+    fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>>;
+    /// Registers a trained model; it serves from now on if it beats the champion.
+    fn store_model(&self, model: &NewModel) -> Answer<ModelRecord>;
+    /// Keeps a prediction.
+    fn store_prediction(&self, prediction: &Prediction) -> Answer<()>;
+
+    /// Keeps bytes under their digest, with this step as their provenance.
+    fn put_artifact(&self, name: &str, media: &str, bytes: &[u8]) -> Answer<ArtifactRef>;
+    /// The bytes of a digest.
+    fn artifact(&self, digest: &str) -> Answer<Vec<u8>>;
+
+    /// One part.
+    fn part(&self, id: &str) -> Answer<Part>;
+    /// Keeps a design; the step's second attempt gets the first one's.
+    fn store_design(&self, design: &NewDesign) -> Answer<Design>;
+    /// One design.
+    fn design(&self, id: &str) -> Answer<Design>;
+
+    /// The build this step ordered; ordered now if it had not been.
+    fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build>;
+    /// One build.
+    fn build(&self, id: &str) -> Answer<Build>;
+
+    /// Everybody who can do maintenance.
+    fn technicians(&self) -> Answer<Vec<Technician>>;
+    /// Windows that overlap a span, whoever proposed them, cancelled and rejected ones left out.
+    fn windows(&self, from: Timestamp, to: Timestamp) -> Answer<Vec<Window>>;
+    /// Proposes a window; the step's second attempt gets the first one's.
+    fn store_window(&self, window: &NewWindow) -> Answer<Window>;
+    /// One window.
+    fn window(&self, id: &str) -> Answer<Window>;
+    /// Marks a window's work as done.
+    fn finish_window(&self, id: &str) -> Answer<()>;
+    /// Writes a work order; the step's second attempt gets the first one's.
+    fn store_work_order(&self, order: &NewWorkOrder) -> Answer<WorkOrder>;
+    /// Puts a message into the outbox of the recorded webhook.
+    fn notify(&self, subject: &str, payload: &serde_json::Value) -> Answer<()>;
+}
