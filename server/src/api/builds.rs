@@ -1,0 +1,206 @@
+//! Builds: makings of a design, and what lies on the plate when nobody can tell.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use workflows::model::{Build, BuildEnd, BuildState, Timestamp};
+
+use super::name::PageQuery;
+use crate::app::App;
+use crate::auth::{Principal, Reader, Role};
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Json, Path, Query};
+use crate::store::{self, builds::OnPlate};
+
+/// One making of a design.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BuildView {
+    /// Stable name.
+    id: String,
+    /// The run that ordered it.
+    run: String,
+    /// Position of the step in it.
+    position: String,
+    /// The design it makes.
+    design: String,
+    /// Digest of the G-code.
+    gcode: String,
+    /// Material it needs.
+    material: String,
+    /// Printer profile it is sliced for.
+    printer: String,
+    /// Where it stands.
+    state: BuildStateView,
+    /// Raised by every lease.
+    fence: i64,
+    /// The cell that holds or held it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell: Option<String>,
+    /// When matter first moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// Share done, 0–1.
+    progress: f64,
+    /// Digest of the scan, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scan: Option<String>,
+    /// Why no usable part came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// Where a build stands.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildStateView {
+    /// No cell has it.
+    Waiting,
+    /// A cell has it.
+    Leased,
+    /// G-code verified at the machine.
+    Staged,
+    /// Matter has moved.
+    Started,
+    /// The lease was lost after the start.
+    Uncertain,
+    /// It is over.
+    Ended,
+}
+
+const STATES: [(BuildState, BuildStateView, &str); 6] = [
+    (BuildState::Waiting, BuildStateView::Waiting, "waiting"),
+    (BuildState::Leased, BuildStateView::Leased, "leased"),
+    (BuildState::Staged, BuildStateView::Staged, "staged"),
+    (BuildState::Started, BuildStateView::Started, "started"),
+    (BuildState::Uncertain, BuildStateView::Uncertain, "uncertain"),
+    (BuildState::Ended, BuildStateView::Ended, "ended"),
+];
+
+/// Builds, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BuildList {
+    /// This page.
+    builds: Vec<BuildView>,
+    /// Where the list goes on.
+    next: Option<String>,
+}
+
+/// Which builds.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct BuildQuery {
+    /// Only those in this state.
+    #[param(inline)]
+    pub state: Option<BuildStateView>,
+    /// `next` of the page before.
+    pub after: Option<String>,
+    /// How many at most, 1 to 500; 100 if not said.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
+}
+
+/// What somebody who looked found.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Resolution {
+    /// What is on the plate.
+    pub on_plate: OnPlateView,
+}
+
+/// What is on the plate.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPlateView {
+    /// Nothing: no matter has moved, so it may be offered again.
+    Nothing,
+    /// A part of it, of no use.
+    Partial,
+    /// The whole part, which nobody scanned.
+    Finished,
+}
+
+impl From<Build> for BuildView {
+    fn from(b: Build) -> Self {
+        let (scan, failure) = match b.ended {
+            Some(BuildEnd::Completed { scan, .. }) => (Some(scan), None),
+            Some(BuildEnd::Failed { code, message }) => (None, Some(format!("{code}: {message}"))),
+            None => (None, None),
+        };
+        Self {
+            id: b.id,
+            run: b.run,
+            position: b.position,
+            design: b.order.design,
+            gcode: b.order.gcode,
+            material: b.order.material,
+            printer: b.order.printer,
+            state: STATES[b.state as usize].1,
+            fence: b.fence,
+            cell: b.cell,
+            started_at: b.started_at,
+            progress: b.share_done,
+            scan,
+            failure,
+        }
+    }
+}
+
+/// Builds, newest first.
+#[utoipa::path(get, path = "/api/v1/builds", tag = "cells", params(BuildQuery),
+    responses((status = 200, body = BuildList)))]
+pub async fn list_builds(
+    app: App,
+    _: Reader,
+    Query(query): Query<BuildQuery>,
+) -> ApiResult<Json<BuildList>> {
+    let paging = PageQuery { after: query.after, limit: query.limit };
+    let page = paging.page()?;
+    let state = query.state.map(|s| STATES[s as usize].2);
+    let rows = store::builds::list(&app.db.read, state, page).await?;
+    let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
+    let next = next.map(str::to_owned);
+    let builds = rows.into_iter().map(|row| Ok(Build::try_from(row)?.into()));
+    Ok(Json(BuildList { builds: builds.collect::<ApiResult<_>>()?, next }))
+}
+
+/// One build.
+#[utoipa::path(get, path = "/api/v1/builds/{id}", tag = "cells", params(("id" = String, Path)),
+    responses((status = 200, body = BuildView)))]
+pub async fn get_build(
+    app: App,
+    _: Reader,
+    Path(id): Path<String>,
+) -> ApiResult<Json<BuildView>> {
+    Ok(Json(Build::try_from(store::builds::get(&app.db.read, &id).await?)?.into()))
+}
+
+/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows.
+#[utoipa::path(post, path = "/api/v1/builds/{id}/resolve", tag = "cells",
+    params(("id" = String, Path)), request_body = Resolution,
+    responses((status = 200, body = BuildView)))]
+pub async fn resolve_build(
+    app: App,
+    who: Principal,
+    Path(id): Path<String>,
+    Json(body): Json<Resolution>,
+) -> ApiResult<Json<BuildView>> {
+    let build = store::builds::get(&app.db.read, &id).await?;
+    let may = match who.role {
+        Role::Operator | Role::Technician => true,
+        Role::Cell => build.cell.as_deref() == Some(&who.subject),
+        Role::Engineer | Role::Developer | Role::Agent => false,
+    };
+    if !may {
+        let detail = "it takes an operator, a technician or the cell that held the build";
+        return Err(ApiError::forbidden(detail));
+    }
+    let on_plate = match body.on_plate {
+        OnPlateView::Nothing => OnPlate::Nothing,
+        OnPlateView::Partial => OnPlate::Partial,
+        OnPlateView::Finished => OnPlate::Finished,
+    };
+    let tx = store::begin(&app.db.write).await?;
+    let build = store::builds::resolve(&tx, app.now_ms(), &who.subject, &id, on_plate).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok(Json(build.into()))
+}

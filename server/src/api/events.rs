@@ -1,0 +1,183 @@
+//! Events: recorded facts, numbered; told again from any number, or live.
+
+use std::convert::Infallible;
+
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use workflows::model::Timestamp;
+
+use crate::app::App;
+use crate::auth;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Json, Query};
+use crate::store::{self, events::event};
+
+/// A recorded fact.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventView {
+    /// Its number.
+    seq: i64,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What sort of fact, e.g. `run.ended`.
+    name: String,
+    /// What it is about.
+    subject: String,
+    /// More about it.
+    payload: Value,
+}
+
+/// Facts in the order of their numbers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    /// Names the history the numbers belong to.
+    instance: String,
+    /// This page.
+    events: Vec<EventView>,
+    /// `after` of the next page; ask again later if the page was empty.
+    next: i64,
+}
+
+/// Which facts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Only those with a greater number.
+    #[param(minimum = 0)]
+    pub after: Option<i64>,
+    /// How many at most, 1 to 500; 100 if not said.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
+    /// The history the number comes from; another one answers 410.
+    pub instance: Option<String>,
+}
+
+/// A fact from outside, for runs that wait for it.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewEvent {
+    /// What sort of fact.
+    pub name: String,
+    /// What it is about; runs wait for a name and a key.
+    pub key: String,
+    /// What they are told.
+    #[serde(default)]
+    pub payload: Value,
+}
+
+/// How many calls a fact answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventAnswered {
+    /// Calls of runs that waited for it.
+    answered: u64,
+}
+
+/// Facts after a number.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),
+    responses((status = 200, body = EventList),
+        (status = 410, body = crate::error::Problem, content_type = "application/problem+json",
+            description = "The number belongs to another history: begin at 0")))]
+pub async fn list_events(
+    app: App,
+    _: auth::Anybody,
+    Query(query): Query<EventQuery>,
+) -> ApiResult<Json<EventList>> {
+    check_instance(&app, query.instance.as_deref())?;
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=500).contains(&limit) {
+        return Err(ApiError::malformed("malformed_query", "`limit` must be 1 to 500"));
+    }
+    let after = query.after.unwrap_or(0);
+    let rows = store::events::after(&app.db.read, after, limit).await?;
+    let next = rows.last().map_or(after, |row| row.seq);
+    let events = rows.iter().map(EventView::read).collect::<ApiResult<_>>()?;
+    Ok(Json(EventList { instance: app.instance.clone(), events, next }))
+}
+
+/// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke.
+#[utoipa::path(get, path = "/api/v1/events/stream", tag = "events",
+    params(("last-event-id" = Option<i64>, Header, description = "Number of the last fact seen")),
+    responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub async fn stream_events(
+    app: App,
+    _: auth::Anybody,
+    headers: HeaderMap,
+) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok());
+    let after = match last.map(str::parse) {
+        Some(Ok(seq)) => seq,
+        Some(Err(_)) => {
+            let detail = "`Last-Event-ID` must be the number of an event";
+            return Err(ApiError::malformed("malformed_header", detail));
+        }
+        None => store::events::latest(&app.db.read).await?,
+    };
+    Ok(Sse::new(follow(app, after)).keep_alive(KeepAlive::default()))
+}
+
+/// Record a fact from outside; runs that wait for it go on.
+#[utoipa::path(post, path = "/api/v1/events", tag = "events", request_body = NewEvent,
+    responses((status = 202, body = EventAnswered)))]
+pub async fn create_event(
+    app: App,
+    _: auth::Engineer,
+    Json(body): Json<NewEvent>,
+) -> ApiResult<(StatusCode, Json<EventAnswered>)> {
+    let tx = store::begin(&app.db.write).await?;
+    let now = app.now_ms();
+    let answered = store::events::emit(&tx, now, &body.name, &body.key, &body.payload).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok((StatusCode::ACCEPTED, Json(EventAnswered { answered })))
+}
+
+fn follow(app: App, mut after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
+    async_stream::stream! {
+        loop {
+            let rows = match store::events::after(&app.db.read, after, 500).await {
+                Ok(rows) => rows,
+                Err(error) => {
+                    tracing::error!(error = ?error, "failed to read events for a stream");
+                    return;
+                }
+            };
+            for row in rows {
+                after = row.seq;
+                let payload: Value = serde_json::from_str(&row.payload).unwrap_or_default();
+                let data = json!({
+                    "seq": row.seq, "at": Timestamp(row.at), "name": row.name,
+                    "subject": row.subject, "payload": payload,
+                });
+                yield Ok(Event::default().id(row.seq.to_string()).event(&row.name).data(data.to_string()));
+            }
+            app.queue.wait_for_change().await;
+        }
+    }
+}
+
+fn check_instance(app: &App, instance: Option<&str>) -> ApiResult<()> {
+    match instance {
+        Some(other) if other != app.instance => Err(ApiError::gone(
+            "other_instance",
+            format!("the events of `{other}` are not here; begin again with `after=0`"),
+        )
+        .with("instance", app.instance.clone())),
+        _ => Ok(()),
+    }
+}
+
+impl EventView {
+    fn read(row: &event::Model) -> ApiResult<Self> {
+        Ok(Self {
+            seq: row.seq,
+            at: Timestamp(row.at),
+            name: row.name.clone(),
+            subject: row.subject.clone(),
+            payload: serde_json::from_str(&row.payload).map_err(ApiError::internal)?,
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! The REST API: one file per resource.
+
+pub mod actions;
+pub mod approvals;
+pub mod artifacts;
+mod asset_state;
+pub mod assets;
+pub mod builds;
+pub mod cells;
+pub mod decisions;
+pub mod designs;
+pub mod enrolments;
+pub mod events;
+pub mod fleet;
+pub mod health;
+mod lease_view;
+pub mod leases;
+pub mod localities;
+pub mod models;
+mod name;
+pub mod outcomes;
+pub mod parts;
+pub mod policies;
+pub mod predictions;
+pub mod runs;
+pub mod technicians;
+pub mod telemetry;
+pub mod tokens;
+pub mod twin;
+pub mod webhook_deliveries;
+pub mod windows;
+pub mod work_orders;
+pub mod workflows;

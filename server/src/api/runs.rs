@@ -1,0 +1,426 @@
+//! Runs: executions of workflows, their steps and their journals.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use workflows::model::Timestamp;
+
+use super::name::PageQuery;
+use crate::app::App;
+use crate::auth;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Json, Path, Query};
+use crate::store::{self, journal, runs::NewRun, runs::run, scripts::Scripts, steps::step};
+
+/// A run to be started.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct NewRunBody {
+    /// The workflow; its serving revision is pinned.
+    pub workflow: String,
+    /// What the script's `run(event)` is given.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub event: serde_json::Map<String, Value>,
+}
+
+/// A run in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunSummary {
+    /// Stable name.
+    id: String,
+    /// The workflow.
+    workflow: String,
+    /// Digest of the revision it started with.
+    revision: String,
+    /// Where it stands.
+    state: RunStateView,
+    /// What it was given.
+    event: Value,
+    /// The decision that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<String>,
+    /// When it started.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStateView {
+    /// It has not ended.
+    Running,
+    /// It ended with a result.
+    Completed,
+    /// It ended with a failure.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// Its script asked for something else than its journal holds.
+    Diverged,
+}
+
+/// A run with its steps.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunView {
+    /// The run in short.
+    #[serde(flatten)]
+    summary: RunSummary,
+    /// What the script returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+    /// Why it failed, or both sides of a divergence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Value>,
+    /// Every step it asked for, in that order.
+    steps: Vec<StepView>,
+    /// What it waits for now.
+    waiting_for: Vec<WaitView>,
+}
+
+/// One step of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StepView {
+    /// Position of the call in the script's run.
+    position: String,
+    /// What sort of step.
+    kind: String,
+    /// Where it stands: `ready`, `leased`, `done`, `failed`, `cancelled`.
+    state: String,
+    /// How often it was tried.
+    attempt: i64,
+    /// What it was given.
+    input: Value,
+    /// What it gave back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Value>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+    /// Share done, 0–1.
+    progress: f64,
+    /// What it is doing.
+    phase: String,
+    /// What it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<String>,
+    /// When it was first claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    /// What it made, digest by name.
+    artifacts: BTreeMap<String, String>,
+}
+
+/// A call of the run's script that has no answer yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WaitView {
+    /// Position of the call.
+    position: String,
+    /// `step`, `sleep`, `wait_event`, `approval`.
+    kind: String,
+    /// What was asked.
+    input: Value,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// When it gives up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    due: Option<Timestamp>,
+}
+
+/// Runs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunList {
+    /// This page.
+    runs: Vec<RunSummary>,
+    /// Where the list goes on.
+    next: Option<String>,
+}
+
+/// One line of a journal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntryView {
+    /// The call it answers.
+    position: String,
+    /// What sort of call.
+    kind: String,
+    /// Line of the script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<i64>,
+    /// What was asked.
+    input: Value,
+    /// Digest of that.
+    input_digest: String,
+    /// How it was answered, once it was: `ok`, `err` or `artifact`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Value>,
+    /// When it was asked.
+    #[schema(value_type = String, format = DateTime)]
+    recorded_at: Timestamp,
+    /// When it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    answered_at: Option<Timestamp>,
+}
+
+/// A run's journal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JournalView {
+    /// In the order the script made the calls.
+    entries: Vec<EntryView>,
+}
+
+/// Which runs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RunQuery {
+    /// Only those in this state.
+    #[param(inline)]
+    pub state: Option<RunStateView>,
+    /// `next` of the page before.
+    pub after: Option<String>,
+    /// How many at most, 1 to 500; 100 if not said.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
+}
+
+/// Runs, newest first.
+#[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(RunQuery),
+    responses((status = 200, body = RunList)))]
+pub async fn list_runs(
+    app: App,
+    _: auth::Reader,
+    Query(query): Query<RunQuery>,
+) -> ApiResult<Json<RunList>> {
+    let paging = PageQuery { after: query.after, limit: query.limit };
+    let page = paging.page()?;
+    let state = query.state.map(RunStateView::name);
+    let rows = store::runs::list(&app.db.read, state, page).await?;
+    let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
+    let next = next.map(str::to_owned);
+    let runs = rows.iter().map(RunSummary::read).collect::<ApiResult<_>>()?;
+    Ok(Json(RunList { runs, next }))
+}
+
+/// One run with its steps.
+#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path)),
+    responses((status = 200, body = RunView)))]
+pub async fn get_run(
+    app: App,
+    _: auth::Reader,
+    Path(id): Path<String>,
+) -> ApiResult<Json<RunView>> {
+    Ok(Json(RunView::load(&app, &id).await?))
+}
+
+/// Start a run of a workflow. The same `Idempotency-Key` gives the same run.
+#[utoipa::path(post, path = "/api/v1/runs", tag = "runs",
+    params(("idempotency-key" = Option<String>, Header, description = "Makes the call repeatable")),
+    request_body = NewRunBody, responses((status = 201, body = RunView)))]
+pub async fn create_run(
+    app: App,
+    who: auth::Engineer,
+    headers: HeaderMap,
+    Json(body): Json<NewRunBody>,
+) -> ApiResult<(StatusCode, Json<RunView>)> {
+    let key = headers.get("idempotency-key").and_then(|v| v.to_str().ok());
+    let request = serde_json::to_vec(&body).map_err(ApiError::internal)?;
+    let request_digest = crate::artifacts::digest(&request);
+    let now = app.now_ms();
+    let tx = store::begin(&app.db.write).await?;
+    if let Some(key) = key
+        && let Some(id) = store::idempotency::find(&tx, "runs", key, &request_digest).await?
+    {
+        tx.rollback().await?;
+        return Ok((StatusCode::CREATED, Json(RunView::load(&app, &id).await?)));
+    }
+    let revision = Scripts::Workflows.active(&tx, &body.workflow).await?;
+    let seed = body.event.get("seed").and_then(Value::as_u64);
+    let new = NewRun {
+        workflow: &body.workflow,
+        revision: &revision.digest,
+        event: &Value::Object(body.event),
+        seed,
+        decision: None,
+        actor: &who.0.subject,
+    };
+    let run = store::runs::create(&tx, now, &new).await?;
+    if let Some(key) = key {
+        store::idempotency::keep(&tx, now, ("runs", key), &request_digest, &run.id).await?;
+    }
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok((StatusCode::CREATED, Json(RunView::load(&app, &run.id).await?)))
+}
+
+/// What a run has been told so far.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/journal", tag = "runs",
+    params(("id" = String, Path)), responses((status = 200, body = JournalView)))]
+pub async fn get_journal(
+    app: App,
+    _: auth::Reader,
+    Path(id): Path<String>,
+) -> ApiResult<Json<JournalView>> {
+    store::runs::get(&app.db.read, &id).await?;
+    let rows = journal::of_run(&app.db.read, &id).await?;
+    let entries = rows.iter().map(EntryView::read).collect::<ApiResult<_>>()?;
+    Ok(Json(JournalView { entries }))
+}
+
+/// Ask a run to stop; its compensations run.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs",
+    params(("id" = String, Path)), responses((status = 202, body = RunView)))]
+pub async fn cancel_run(
+    app: App,
+    who: auth::Engineer,
+    Path(id): Path<String>,
+) -> ApiResult<(StatusCode, Json<RunView>)> {
+    store::runs::get(&app.db.read, &id).await?;
+    let tx = store::begin(&app.db.write).await?;
+    store::runs::request_cancel(&tx, app.now_ms(), &who.0.subject, &id).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok((StatusCode::ACCEPTED, Json(RunView::load(&app, &id).await?)))
+}
+
+impl RunStateView {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Running, "running"),
+        (Self::Completed, "completed"),
+        (Self::Failed, "failed"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Diverged, "diverged"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    fn read(name: &str) -> ApiResult<Self> {
+        let found = Self::ALL.into_iter().find(|&(_, n)| n == name);
+        found.map(|(s, _)| s).ok_or_else(|| ApiError::internal(format!("run state `{name}`")))
+    }
+}
+
+impl RunSummary {
+    fn read(row: &run::Model) -> ApiResult<Self> {
+        Ok(Self {
+            id: row.id.clone(),
+            workflow: row.workflow.clone(),
+            revision: row.revision.clone(),
+            state: RunStateView::read(&row.state)?,
+            event: json(&row.event)?,
+            decision: row.decision.clone(),
+            started_at: Timestamp(row.started_at),
+            ended_at: row.ended_at.map(Timestamp),
+        })
+    }
+}
+
+impl RunView {
+    async fn load(app: &App, id: &str) -> ApiResult<Self> {
+        let db = &app.db.read;
+        let row = store::runs::get(db, id).await?;
+        let entries = journal::of_run(db, id).await?;
+        let made = store::artifacts::of_run(db, id).await?;
+        let mut steps = Vec::new();
+        for step in store::steps::of_run(db, id).await? {
+            let entry = entries.iter().find(|e| e.position == step.position);
+            let mut view = StepView::read(&step)?;
+            view.read_outcome(app, entry).await?;
+            let of_step = made.iter().filter(|a| a.position == step.position);
+            view.artifacts = of_step.map(|a| (a.name.clone(), a.digest.clone())).collect();
+            steps.push(view);
+        }
+        // The order of the script's calls, which the journal keeps.
+        let order = |position: &str| entries.iter().position(|e| e.position == position);
+        steps.sort_by_key(|s| order(&s.position));
+        let waiting = entries.iter().filter(|e| e.outcome.is_none() && row.ended_at.is_none());
+        Ok(Self {
+            summary: RunSummary::read(&row)?,
+            result: row.result.as_deref().map(json).transpose()?,
+            failure: row.failure.as_deref().map(json).transpose()?,
+            steps,
+            waiting_for: waiting.map(WaitView::read).collect::<ApiResult<_>>()?,
+        })
+    }
+}
+
+impl StepView {
+    fn read(row: &step::Model) -> ApiResult<Self> {
+        Ok(Self {
+            position: row.position.clone(),
+            kind: row.kind.clone(),
+            state: row.state.clone(),
+            attempt: row.attempt,
+            input: json(&row.input)?,
+            output: None,
+            error: row.error.as_deref().map(json).transpose()?,
+            progress: row.share_done,
+            phase: row.phase.clone(),
+            waiting_for: row.waiting_for.clone(),
+            started_at: row.started_at.map(Timestamp),
+            ended_at: row.ended_at.map(Timestamp),
+            artifacts: BTreeMap::new(),
+        })
+    }
+
+    async fn read_outcome(&mut self, app: &App, entry: Option<&journal::journal::Model>) -> ApiResult<()> {
+        let Some(outcome) = entry.and_then(|e| e.outcome.as_deref()) else { return Ok(()) };
+        match serde_json::from_str(outcome).map_err(ApiError::internal)? {
+            journal::Outcome::Ok(output) => self.output = Some(output),
+            journal::Outcome::Artifact(digest) => {
+                let bytes = app.artifacts.get(&digest).await?;
+                self.output = Some(serde_json::from_slice(&bytes).map_err(ApiError::internal)?);
+            }
+            journal::Outcome::Err(failure) => {
+                self.error = Some(serde_json::to_value(failure).map_err(ApiError::internal)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WaitView {
+    fn read(row: &journal::journal::Model) -> ApiResult<Self> {
+        Ok(Self {
+            position: row.position.clone(),
+            kind: row.kind.clone(),
+            input: json(&row.input)?,
+            since: Timestamp(row.recorded_at),
+            due: row.due.map(Timestamp),
+        })
+    }
+}
+
+impl EntryView {
+    fn read(row: &journal::journal::Model) -> ApiResult<Self> {
+        Ok(Self {
+            position: row.position.clone(),
+            kind: row.kind.clone(),
+            line: row.line,
+            input: json(&row.input)?,
+            input_digest: row.input_digest.clone(),
+            outcome: row.outcome.as_deref().map(json).transpose()?,
+            recorded_at: Timestamp(row.recorded_at),
+            answered_at: row.answered_at.map(Timestamp),
+        })
+    }
+}
+
+fn json(text: &str) -> ApiResult<Value> {
+    serde_json::from_str(text).map_err(ApiError::internal)
+}

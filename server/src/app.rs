@@ -1,0 +1,81 @@
+//! Everything a request, a job or a chore may reach: one value, cheap to clone.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::artifacts::Artifacts;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::queue::Queue;
+use crate::store::{self, Database};
+use crate::telemetry::{HeadLimits, Telemetry};
+
+/// The process's parts.
+#[derive(Clone)]
+pub struct App(Arc<Parts_>);
+
+/// What [`App`] points to.
+pub struct Parts_ {
+    /// Settings.
+    pub config: Config,
+    /// Tables.
+    pub db: Database,
+    /// Wake-ups, leases, workers.
+    pub queue: Queue,
+    /// Samples.
+    pub telemetry: Telemetry,
+    /// Bytes by digest.
+    pub artifacts: Artifacts,
+    /// Time.
+    pub clock: Clock,
+    /// Names this database's history: events of another instance have other numbers.
+    pub instance: String,
+}
+
+impl Deref for App {
+    type Target = Parts_;
+
+    fn deref(&self) -> &Parts_ {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens everything the settings name, and brings the schema up to date.
+    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let data = &config.server.data;
+        std::fs::create_dir_all(data)
+            .with_context(|| format!("failed to create the data folder `{}`", data.display()))?;
+        let db = Database::open(&config.database_url()).await.context("failed to open the database")?;
+        let fresh = uuid::Uuid::new_v4().to_string();
+        let instance = store::settings::get_or_set(&db.write, "instance", &fresh).await?;
+        let limits = HeadLimits {
+            max_series: config.telemetry.max_series,
+            max_samples_in_memory: config.telemetry.max_samples_in_memory,
+            seal_points: config.telemetry.seal_points,
+        };
+        let telemetry = Telemetry::open(db.write.clone(), limits).await?;
+        let artifacts = Artifacts::open(&config)?;
+        let queue = Queue::new(db.clone(), clock.clone(), (&config.queue).into());
+        let app = Parts_ { config, db, queue, telemetry, artifacts, clock, instance };
+        Ok(Self(Arc::new(app)))
+    }
+
+    /// Now, in milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+}
+
+impl FromRequestParts<App> for App {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        Ok(app.clone())
+    }
+}

@@ -1,0 +1,151 @@
+//! Who is asking, and whether their role may.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::store;
+
+/// What a token's holder may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything but what only cells do.
+    Operator,
+    /// Windows, approvals, work orders, outcomes.
+    Technician,
+    /// Policies, workflows, runs.
+    Engineer,
+    /// Plugins.
+    Developer,
+    /// Sends telemetry.
+    Agent,
+    /// Takes builds.
+    Cell,
+}
+
+impl Role {
+    /// The word in tokens and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Technician => "technician",
+            Self::Engineer => "engineer",
+            Self::Developer => "developer",
+            Self::Agent => "agent",
+            Self::Cell => "cell",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Operator, Self::Technician, Self::Engineer, Self::Developer, Self::Agent, Self::Cell]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+}
+
+/// Somebody with a valid token.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// What they may do.
+    pub role: Role,
+    /// Who they are: the cell's id, the token's name.
+    pub subject: String,
+}
+
+impl Principal {
+    fn require(self, allowed: &[Role]) -> Result<Self, ApiError> {
+        if allowed.contains(&self.role) {
+            return Ok(self);
+        }
+        let names: Vec<_> = allowed.iter().map(|r| r.name()).collect();
+        Err(ApiError::forbidden(format!(
+            "the role `{}` may not do this; it takes {}",
+            self.role.name(),
+            names.join(" or ")
+        )))
+    }
+}
+
+impl FromRequestParts<App> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if !app.config.server.authentication {
+            return Ok(Self { role: Role::Operator, subject: "anyone".into() });
+        }
+        let token = parts
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(ApiError::unauthorized)?;
+        let found = store::tokens::by_hash(&app.db.read, &hash(token)).await?;
+        let found = found.ok_or_else(ApiError::unauthorized)?;
+        let role = Role::from_name(&found.role).ok_or_else(ApiError::unauthorized)?;
+        Ok(Self { role, subject: found.subject })
+    }
+}
+
+macro_rules! guards {
+    ($($(#[$doc:meta])* $name:ident($($role:ident),+);)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub Principal);
+
+        impl FromRequestParts<App> for $name {
+            type Rejection = ApiError;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+                let who = Principal::from_request_parts(parts, app).await?;
+                who.require(&[$(Role::$role),+]).map(Self)
+            }
+        }
+    )*};
+}
+
+guards! {
+    /// Whoever runs the fleet.
+    Operator(Operator);
+    /// Whoever may read what people see.
+    Reader(Operator, Technician, Engineer, Developer, Agent);
+    /// Whoever may read artifacts and events.
+    Anybody(Operator, Technician, Engineer, Developer, Agent, Cell);
+    /// Whoever maintains.
+    Technician(Technician, Operator);
+    /// Whoever writes scripts and starts runs.
+    Engineer(Engineer, Operator);
+    /// Whoever sends telemetry.
+    Agent(Agent, Operator);
+    /// A manufacturing cell.
+    Cell(Cell);
+    /// Whoever puts bytes into the artifact store.
+    Uploader(Cell, Operator, Engineer);
+}
+
+impl Cell {
+    /// Refuses a cell that speaks for another.
+    pub fn must_be(&self, cell: &str) -> Result<(), ApiError> {
+        if self.0.subject == cell {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(format!("this token speaks for `{}`, not for `{cell}`", self.0.subject)))
+    }
+}
+
+/// What is stored of a token.
+pub fn hash(token: &str) -> String {
+    crate::artifacts::digest(token.as_bytes())
+}
+
+/// A new token: 256 random bits, told apart from other secrets by its prefix.
+pub fn new_token() -> String {
+    let bits = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+    format!("fw_{}{}", bits[0].simple(), bits[1].simple())
+}

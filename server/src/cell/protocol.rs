@@ -1,0 +1,311 @@
+//! The lease protocol from the cell's side: enrol, open an epoch, say what is on the plate, take work, make it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::simulated::{Made, ShareDone, Simulated};
+use super::state::{CellState, Enrolment, Job};
+use crate::client::{Client, ClientError};
+
+/// How a cell is run.
+#[derive(Debug, Clone)]
+pub struct CellOptions {
+    /// The server.
+    pub server: String,
+    /// What people call the cell.
+    pub name: String,
+    /// Where it remembers.
+    pub state: PathBuf,
+    /// Printer profiles its machine understands.
+    pub printers: Vec<String>,
+    /// Materials it has.
+    pub materials: Vec<String>,
+    /// Its machine.
+    pub machine: Simulated,
+}
+
+#[derive(Debug, Deserialize)]
+struct LeaseView {
+    id: String,
+    build: String,
+    fence: i64,
+    gcode: GcodeView,
+    heartbeat_after_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct GcodeView {
+    digest: String,
+}
+
+/// How long a cell waits before it tries again what nobody answered.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Serves builds until it is dropped, or until the server will have nothing more to do with it.
+pub async fn run(options: CellOptions) -> anyhow::Result<()> {
+    let mut cell = Cell::enrol(options).await?;
+    loop {
+        match cell.session().await {
+            Ok(never) => match never {},
+            // A newer epoch, a restarted server, a lost lease: begin again, with the state file as memory.
+            Err(error) if is_over(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!("the session ended: {error:#}");
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+/// Whether no new session can help: the token is no longer good.
+fn is_over(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<ClientError>(),
+        Some(ClientError::Refused { status, .. }) if status.as_u16() == 401 || status.as_u16() == 403
+    )
+}
+
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ClientError>(), Some(ClientError::Refused { .. }))
+}
+
+struct Cell {
+    options: CellOptions,
+    state: CellState,
+    id: String,
+    api: Client,
+    epoch: i64,
+}
+
+impl Cell {
+    async fn enrol(options: CellOptions) -> anyhow::Result<Self> {
+        let mut state = CellState::load(&options.state)?;
+        let anonymous = Client::new(&options.server, None)?;
+        if state.token.is_none() {
+            let enrolment = match state.enrolment.clone() {
+                Some(enrolment) => enrolment,
+                None => request_enrolment(&anonymous, &options, &mut state).await?,
+            };
+            let (cell, token) = await_approval(&anonymous, &enrolment).await?;
+            state.cell = Some(cell);
+            state.token = Some(token);
+            state.enrolment = None;
+            state.save(&options.state)?;
+        }
+        let (Some(id), Some(token)) = (state.cell.clone(), state.token.clone()) else {
+            bail!("cell state in `{}` has a token but no cell", options.state.display());
+        };
+        let api = anonymous.with_token(&token);
+        Ok(Self { options, state, id, api, epoch: 0 })
+    }
+
+    /// One epoch: say what is on the plate, then take and make builds for ever.
+    async fn session(&mut self) -> anyhow::Result<std::convert::Infallible> {
+        let opened: Value =
+            retry(|| self.api.post(&format!("/cells/{}/epochs", self.id), &json!({}))).await?;
+        self.epoch = opened["epoch"].as_i64().context("the server named no epoch")?;
+        self.tell_what_is_on_the_plate().await?;
+        loop {
+            if let Some(lease) = self.acquire().await? {
+                self.work(lease).await?;
+            }
+        }
+    }
+
+    /// After a crash the machine, not the server, knows whether matter moved.
+    async fn tell_what_is_on_the_plate(&mut self) -> anyhow::Result<()> {
+        let Some(job) = self.state.job.clone() else { return Ok(()) };
+        let told = match job.started {
+            None => {
+                let path = format!("/builds/{}/resolve", job.build);
+                let body = json!({ "on_plate": "nothing" });
+                retry(|| self.api.post::<Value>(&path, &body)).await.map(drop).map_err(Into::into)
+            }
+            // The machine does not stop because its controller did: it finishes what it began.
+            Some(ordinal) => {
+                let gcode = self.fetch(&job.gcode).await?;
+                self.make(&job, gcode, ordinal).await
+            }
+        };
+        match told {
+            Err(error) if !is_refusal(&error) => Err(error),
+            // Settled by somebody else, or offered again: nothing of it is ours any more.
+            _ => self.forget_job(),
+        }
+    }
+
+    async fn acquire(&self) -> anyhow::Result<Option<LeaseView>> {
+        let key = uuid::Uuid::now_v7().to_string();
+        let path = format!("/cells/{}/leases", self.id);
+        let body = json!({
+            "epoch": self.epoch,
+            "printers": self.options.printers,
+            "materials": self.options.materials,
+        });
+        // The same key until an answer comes: a lost reply must not strand the build it named.
+        let lease = retry(|| {
+            let request = self.api.request(reqwest::Method::POST, &path);
+            let request = request.header("prefer", "wait=20").header("idempotency-key", &key);
+            self.api.json(request.json(&body))
+        });
+        Ok(lease.await?)
+    }
+
+    async fn work(&mut self, lease: LeaseView) -> anyhow::Result<()> {
+        let gcode = self.fetch(&lease.gcode.digest).await?;
+        let mut job = Job {
+            lease: lease.id,
+            build: lease.build,
+            fence: lease.fence,
+            gcode: lease.gcode.digest,
+            heartbeat_after_ms: lease.heartbeat_after_ms,
+            started: None,
+        };
+        self.remember(&job)?;
+        self.tell(&job, "staged", json!({ "digest": job.gcode })).await?;
+        self.tell(&job, "start", json!({})).await?;
+        let ordinal = self.state.builds_started;
+        self.state.builds_started += 1;
+        job.started = Some(ordinal);
+        self.remember(&job)?;
+        self.make(&job, gcode, ordinal).await?;
+        self.forget_job()
+    }
+
+    /// Lets the machine make a started build, renewing the lease meanwhile, and reports how it ended.
+    async fn make(&self, job: &Job, gcode: Vec<u8>, ordinal: u64) -> anyhow::Result<()> {
+        let done = ShareDone::default();
+        let made = tokio::select! {
+            made = self.machine_makes(gcode, ordinal, done.clone()) => made,
+            refusal = self.heartbeat(job, &done) => return Err(refusal.into()),
+        };
+        match made {
+            Ok(made) => {
+                let scan = self.upload(made.scan).await?;
+                self.tell(job, "complete", json!({ "scan": scan, "report": made.report })).await?;
+            }
+            Err(error) => {
+                let message = format!("{error:#}");
+                let body = json!({ "code": "machine_stopped", "message": message });
+                self.tell(job, "fail", body).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews the lease until that is refused; answers the refusal.
+    async fn heartbeat(&self, job: &Job, done: &ShareDone) -> ClientError {
+        let path = format!("/leases/{}", job.lease);
+        let mut seq = 0_i64;
+        loop {
+            tokio::time::sleep(Duration::from_millis(job.heartbeat_after_ms)).await;
+            seq += 1;
+            let body = json!({
+                "fence": job.fence, "epoch": self.epoch, "seq": seq,
+                "percent": done.get() * 100.0, "phase": "making",
+            });
+            match self.api.put::<Value>(&path, &body).await {
+                Ok(_) => {}
+                Err(error) if error.is_transient() => tracing::warn!("heartbeat: {error}"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn tell(&self, job: &Job, verb: &str, mut body: Value) -> Result<(), ClientError> {
+        body["fence"] = job.fence.into();
+        body["epoch"] = self.epoch.into();
+        let path = format!("/leases/{}/{verb}", job.lease);
+        retry(|| self.api.post::<Value>(&path, &body)).await.map(drop)
+    }
+
+    async fn machine_makes(
+        &self,
+        gcode: Vec<u8>,
+        ordinal: u64,
+        done: ShareDone,
+    ) -> anyhow::Result<Made> {
+        let machine = self.options.machine.clone();
+        tokio::task::spawn_blocking(move || machine.make(&gcode, ordinal, &done)).await?
+    }
+
+    async fn fetch(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
+        let path = format!("/artifacts/{digest}");
+        let bytes = retry(|| self.api.get_bytes(&path)).await?;
+        let actual = crate::artifacts::digest(&bytes);
+        if actual != digest {
+            bail!("the server sent G-code with the digest `{actual}`, not `{digest}`");
+        }
+        Ok(bytes)
+    }
+
+    async fn upload(&self, bytes: Vec<u8>) -> anyhow::Result<String> {
+        let digest = crate::artifacts::digest(&bytes);
+        let path = format!("/artifacts/{digest}");
+        retry(|| self.api.put_bytes(&path, "model/ply", bytes.clone())).await?;
+        Ok(digest)
+    }
+
+    fn remember(&mut self, job: &Job) -> anyhow::Result<()> {
+        self.state.job = Some(job.clone());
+        self.state.save(&self.options.state)
+    }
+
+    fn forget_job(&mut self) -> anyhow::Result<()> {
+        self.state.job = None;
+        self.state.save(&self.options.state)
+    }
+}
+
+async fn request_enrolment(
+    api: &Client,
+    options: &CellOptions,
+    state: &mut CellState,
+) -> anyhow::Result<Enrolment> {
+    let body = json!({
+        "name": options.name,
+        "machine": { "printers": options.printers, "materials": options.materials },
+    });
+    let enrolment: Enrolment = retry(|| api.post("/enrolments", &body)).await?;
+    tracing::info!("enrolled; an operator must approve the code {}", enrolment.code);
+    state.enrolment = Some(enrolment.clone());
+    state.save(&options.state)?;
+    Ok(enrolment)
+}
+
+async fn await_approval(api: &Client, enrolment: &Enrolment) -> anyhow::Result<(String, String)> {
+    #[derive(Deserialize)]
+    struct Granted {
+        cell: String,
+        token: String,
+    }
+    let path = format!("/enrolments/{}/token", enrolment.code);
+    let body = json!({ "claim_secret": enrolment.claim_secret });
+    loop {
+        match retry(|| api.post::<Granted>(&path, &body)).await {
+            Ok(granted) => return Ok((granted.cell, granted.token)),
+            Err(error) if error.code() == Some("enrolment_pending") => tokio::time::sleep(PATIENCE).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Repeats a call while nobody answers it.
+async fn retry<T, F>(mut call: impl FnMut() -> F) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() => {
+                tracing::debug!("trying again: {error}");
+                tokio::time::sleep(PATIENCE).await;
+            }
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `forewright migrate`: the schema.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::store::Database;
+
+/// Bring the database to the newest schema.
+#[derive(Debug, Args)]
+pub struct Migrate {}
+
+impl Migrate {
+    /// Opens the database, which brings it up to date.
+    pub fn run(self, config: Option<PathBuf>) -> anyhow::Result<()> {
+        let config = Config::load(config.as_deref(), std::env::vars())?;
+        std::fs::create_dir_all(&config.server.data)?;
+        super::block_on(async {
+            let db = Database::open(&config.database_url()).await?;
+            println!("the {} database is at the newest schema", db.name());
+            Ok(())
+        })
+    }
+}

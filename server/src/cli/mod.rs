@@ -1,0 +1,102 @@
+//! The command line: one file per command. Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage.
+
+mod agent;
+mod cad;
+mod cell;
+mod demo;
+mod migrate;
+mod openapi;
+mod policy;
+mod predict;
+mod serve;
+mod up;
+mod work;
+mod workflow;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Foresees failing hardware and makes the replacement.
+#[derive(Debug, Parser)]
+#[command(name = "forewright", version, about)]
+pub struct Arguments {
+    /// Settings file; `forewright.toml` of this folder if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole loop once, on real input, from telemetry to a maintenance window.
+    Demo(demo::Demo),
+    /// Server, workers and dashboard in one process, on SQLite.
+    Up(up::Up),
+    /// The server alone, over `DATABASE_URL`.
+    Serve(serve::Serve),
+    /// Workers alone, over `DATABASE_URL`.
+    Work(work::Work),
+    /// This host's telemetry into a server.
+    Agent(agent::Agent),
+    /// The reference cell.
+    Cell(cell::Cell),
+    /// The part tools, without a server.
+    #[command(subcommand)]
+    Cad(cad::Cad),
+    /// The numbers, without a server.
+    #[command(subcommand)]
+    Predict(predict::Predict),
+    /// Check and test policies.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Check and test workflows.
+    #[command(subcommand)]
+    Workflow(workflow::Workflow),
+    /// Bring the database to the newest schema.
+    Migrate(migrate::Migrate),
+    /// Print the REST API's document.
+    Openapi(openapi::Openapi),
+}
+
+/// Runs a command and tells how it went.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let quiet = matches!(arguments.command, Command::Demo(_) | Command::Cad(_));
+    log_to_stderr(if quiet { "warn" } else { "info" });
+    let config = arguments.config;
+    let result = match arguments.command {
+        Command::Demo(command) => command.run(config),
+        Command::Up(command) => command.run(config),
+        Command::Serve(command) => command.run(config),
+        Command::Work(command) => command.run(config),
+        Command::Agent(command) => command.run(),
+        Command::Cell(command) => command.run(),
+        Command::Cad(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Policy(command) => command.run(),
+        Command::Workflow(command) => command.run(),
+        Command::Migrate(command) => command.run(config),
+        Command::Openapi(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("forewright: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for commands that wait.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_env("FOREWRIGHT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},sqlx=warn,sea_orm_migration=warn")));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

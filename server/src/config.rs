@@ -1,0 +1,228 @@
+//! Settings: defaults, then `forewright.toml`, then the environment; validated once, at start.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Every setting; `server/config.default.toml` says what each means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml, which is compiled in")]
+pub struct Config {
+    pub server: Server,
+    pub queue: Queue,
+    pub builds: Builds,
+    pub telemetry: Telemetry,
+    pub fleet: Fleet,
+    pub policy: Policy,
+    pub artifacts: Artifacts,
+    pub webhook: Webhook,
+}
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(missing_docs, reason = "documented in config.default.toml, which is compiled in")]
+        pub struct $name { $(pub $field: $kind),* }
+    )*};
+}
+
+sections! {
+    /// The process.
+    Server {
+        listen: SocketAddr, data: PathBuf, database_url: String, authentication: bool,
+        currency: String, max_body_bytes: usize, max_artifact_bytes: usize,
+    }
+    /// Leases of steps.
+    Queue { lease_ms: i64, heartbeat_ms: i64, max_attempts: i32, concurrency: usize, poll_ms: u64 }
+    /// Leases of builds.
+    Builds { lease_ms: i64, heartbeat_ms: i64, max_wait_s: u64 }
+    /// Samples in memory and in blocks.
+    Telemetry { max_series: usize, max_samples_in_memory: usize, seal_points: usize, flush_ms: u64 }
+    /// The tick.
+    Fleet { tick_s: u64, policy: String }
+    /// What the shipped policy compares with.
+    Policy { threshold_7d: f64, threshold_cooldown_hours: f64 }
+    /// Where artifacts lie.
+    Artifacts {
+        store: String, bucket: String, endpoint: String, region: String,
+        access_key_id: String, secret_access_key: String,
+    }
+    /// Where the outbox is delivered.
+    Webhook { url: String }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read settings `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("settings {origin}: {message}")]
+    Invalid {
+        /// Where the value comes from.
+        origin: String,
+        /// What is wrong, with line and column where there are any.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the defaults, then the file (if there is one), then the environment.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table: Table = DEFAULTS.parse().expect("config.default.toml is tested");
+        let default_file = Path::new("forewright.toml");
+        let file = file.or_else(|| default_file.exists().then_some(default_file));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+            let invalid = |message| ConfigError::Invalid {
+                origin: format!("`{}`", path.display()),
+                message,
+            };
+            let over: Table = text.parse().map_err(|e: toml::de::Error| invalid(e.to_string()))?;
+            merge(&mut table, over).map_err(invalid)?;
+        }
+        for (name, value) in environment {
+            apply_environment(&mut table, &name, &value).map_err(|message| {
+                ConfigError::Invalid { origin: format!("`{name}`"), message }
+            })?;
+        }
+        table.try_into().and_then(Self::validated).map_err(|e| ConfigError::Invalid {
+            origin: "together".into(),
+            message: e.to_string(),
+        })
+    }
+
+    /// The database to connect to.
+    pub fn database_url(&self) -> String {
+        if self.server.database_url.is_empty() {
+            format!("sqlite:{}", self.server.data.join("forewright.sqlite").display())
+        } else {
+            self.server.database_url.clone()
+        }
+    }
+
+    fn validated(self) -> Result<Self, toml::de::Error> {
+        use serde::de::Error;
+        if !self.server.listen.ip().is_loopback() && !self.server.authentication {
+            return Err(Error::custom(
+                "`server.listen` is beyond loopback, which needs `server.authentication = true`",
+            ));
+        }
+        if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms {
+            return Err(Error::custom("`queue.heartbeat_ms` must be under half of `queue.lease_ms`"));
+        }
+        if self.queue.concurrency == 0 {
+            return Err(Error::custom("`queue.concurrency` must be at least 1"));
+        }
+        if !["folder", "s3"].contains(&self.artifacts.store.as_str()) {
+            return Err(Error::custom("`artifacts.store` must be `folder` or `s3`"));
+        }
+        Ok(self)
+    }
+}
+
+fn merge(base: &mut Table, over: Table) -> Result<(), String> {
+    for (section, values) in over {
+        let Some(Value::Table(known)) = base.get_mut(&section) else {
+            return Err(format!("unknown section `[{section}]`"));
+        };
+        let Value::Table(values) = values else {
+            return Err(format!("`{section}` must be a section"));
+        };
+        for (key, value) in values {
+            if !known.contains_key(&key) {
+                return Err(format!("unknown key `{section}.{key}`"));
+            }
+            known.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// Sets `FOREWRIGHT_<SECTION>_<KEY>`; names that match no setting belong to somebody else.
+fn apply_environment(base: &mut Table, name: &str, text: &str) -> Result<(), String> {
+    let lower = name.to_lowercase();
+    let path = if name == "DATABASE_URL" {
+        "server_database_url"
+    } else if let Some(rest) = lower.strip_prefix("forewright_") {
+        rest
+    } else {
+        return Ok(());
+    };
+    let Some((section, key)) = path.split_once('_') else { return Ok(()) };
+    let Some(Value::Table(known)) = base.get_mut(section) else { return Ok(()) };
+    let Some(slot) = known.get_mut(key) else { return Ok(()) };
+    let number = text.replace('_', "");
+    *slot = match slot {
+        Value::Integer(_) => number.parse().map(Value::Integer).map_err(|_| "not a whole number"),
+        Value::Float(_) => number.parse().map(Value::Float).map_err(|_| "not a number"),
+        Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_| "not true or false"),
+        _ => Ok(Value::String(text.into())),
+    }
+    .map_err(|what| format!("`{text}` is {what}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let vars = vars.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>();
+        Config::load(None, vars.into_iter())
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = with(&[]).expect("defaults");
+        assert_eq!(config.server.listen.port(), 8600);
+        assert!(config.database_url().starts_with("sqlite:./forewright-data/"));
+    }
+
+    #[test]
+    fn the_environment_wins_and_is_checked() {
+        let config = with(&[("FOREWRIGHT_QUEUE_LEASE_MS", "20_000"), ("DATABASE_URL", "postgres://x/y")]);
+        let config = config.expect("valid");
+        assert_eq!(config.queue.lease_ms, 20_000);
+        assert_eq!(config.database_url(), "postgres://x/y");
+        let error = with(&[("FOREWRIGHT_QUEUE_LEASE_MS", "soon")]).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "settings `FOREWRIGHT_QUEUE_LEASE_MS`: `soon` is not a whole number"
+        );
+    }
+
+    #[test]
+    fn an_open_door_without_a_lock_is_refused() {
+        let vars =
+            [("FOREWRIGHT_SERVER_LISTEN", "0.0.0.0:8600"), ("FOREWRIGHT_SERVER_AUTHENTICATION", "false")];
+        assert!(with(&vars).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("f.toml");
+        std::fs::write(&path, "[queue]\nlease = 5\n").expect("written");
+        let error = Config::load(Some(&path), std::iter::empty()).expect_err("refused");
+        assert!(error.to_string().contains("unknown key `queue.lease`"), "{error}");
+    }
+}

@@ -1,0 +1,247 @@
+//! What API clients get instead of an answer: one `problem+json` shape (RFC 9457), and the only place that chooses statuses.
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What handlers return.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// A refusal or failure, on its way to `problem+json`.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    retry_after_s: Option<u64>,
+    extra: Map<String, Value>,
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Stable URI of the kind of problem; ends in `code`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What was wrong here, where, and what to do.
+    pub detail: String,
+    /// Stable code, the last part of `type`.
+    pub code: String,
+    /// More about it, by name.
+    #[serde(flatten)]
+    #[schema(additional_properties = true)]
+    pub extra: Map<String, Value>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after_s: None, extra: Map::new() }
+    }
+
+    /// 400: cannot be read as what it should be.
+    pub fn malformed(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401: no token, or one nobody knows.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "send `Authorization: Bearer <token>` with a token that is valid here",
+        )
+    }
+
+    /// 403: the token's role may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 404: unknown or hidden.
+    pub fn not_found(what: &str, id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("no {what} `{id}`"))
+            .with("what", what)
+            .with("id", id)
+    }
+
+    /// 409: an old fence or epoch.
+    pub fn stale(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "stale", detail)
+    }
+
+    /// 409: not in a state that allows it.
+    pub fn wrong_state(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 410: it was here once.
+    pub fn gone(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, code, detail)
+    }
+
+    /// 413: larger than the limit.
+    pub fn too_large(limit_bytes: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is larger than {limit_bytes} bytes; send it in smaller pieces"),
+        )
+        .with("limit_bytes", limit_bytes)
+    }
+
+    /// 416: no such bytes.
+    pub fn range_not_satisfiable(size_bytes: u64) -> Self {
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "range_not_satisfiable",
+            format!("the artifact has {size_bytes} bytes"),
+        )
+        .with("size_bytes", size_bytes)
+    }
+
+    /// 422: understood but refused.
+    pub fn refused(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// 503: try again.
+    pub fn unavailable(detail: impl Into<String>, retry_after_s: u64) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
+        error.retry_after_s = Some(retry_after_s);
+        error
+    }
+
+    /// 500: our fault; logged here, once, and never shown.
+    pub fn internal(error: impl std::fmt::Display + std::fmt::Debug) -> Self {
+        tracing::error!(error = ?error, "failed to answer a request: {error:#}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed; its log says why",
+        )
+    }
+
+    /// Adds a member to the body.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            kind: format!("https://forewright.dev/problems/{}", self.code),
+            title: self.code.replace('_', " "),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.into(),
+            extra: self.extra,
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<sea_orm::DbErr> for ApiError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        match error {
+            sea_orm::DbErr::ConnectionAcquire(e) => {
+                tracing::warn!(error = %e, "no database connection was free");
+                Self::unavailable("the database is busy", 1)
+            }
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        match &rejection {
+            JsonRejection::JsonDataError(e) => Self::refused("invalid_body", e.body_text()),
+            JsonRejection::MissingJsonContentType(_) => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send `Content-Type: application/json`",
+            ),
+            _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is larger than `server.max_body_bytes`; send it in smaller pieces",
+            ),
+            _ => Self::malformed("malformed_body", rejection.body_text()),
+        }
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::malformed("malformed_path", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::malformed("malformed_query", rejection.body_text())
+    }
+}
+
+/// Refusals of the store that speak of a state, not of the request.
+const WRONG_STATE: [&str; 11] = [
+    "approval_closed",
+    "build_cancelled",
+    "build_not_uncertain",
+    "enrolment_claimed",
+    "enrolment_pending",
+    "idempotency_key_reused",
+    "lease_ended",
+    "lease_held",
+    "not_started",
+    "run_ended",
+    "window_state",
+];
+
+impl From<crate::store::StoreError> for ApiError {
+    fn from(error: crate::store::StoreError) -> Self {
+        use crate::store::StoreError;
+        match error {
+            StoreError::Unknown { what, id } => Self::not_found(what, &id),
+            StoreError::Stale { .. } => Self::stale(error.to_string()),
+            StoreError::Refused { code, message } if WRONG_STATE.contains(&code) => {
+                Self::wrong_state(code, message)
+            }
+            StoreError::Refused { code, message } => Self::refused(code, message),
+            StoreError::Database(error) => error.into(),
+            other => Self::internal(anyhow::Error::from(other)),
+        }
+    }
+}
+
+impl From<crate::artifacts::ArtifactError> for ApiError {
+    fn from(error: crate::artifacts::ArtifactError) -> Self {
+        use crate::artifacts::ArtifactError;
+        match error {
+            ArtifactError::NotADigest(_) => Self::malformed("not_a_digest", error.to_string()),
+            ArtifactError::Mismatch { .. } => Self::refused("digest_mismatch", error.to_string()),
+            ArtifactError::Missing(digest) => Self::not_found("artifact", &digest),
+            ArtifactError::Store(_) => Self::internal(anyhow::Error::from(error)),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The one list of routes.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::api::{
+    actions, approvals, artifacts, assets, builds, cells, decisions, designs, enrolments, events,
+    fleet, health, leases, localities, models, outcomes, parts, policies, predictions, runs,
+    technicians, telemetry, tokens, twin, webhook_deliveries, windows, work_orders, workflows,
+};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::{dashboard, openapi};
+
+/// Everything the server answers.
+pub fn router(app: App) -> Router {
+    let (api, document) = routes().split_for_parts();
+    let document = openapi::with_refusals(document);
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
+    api.layer(DefaultBodyLimit::max(app.config.server.max_body_bytes))
+        .fallback(get(dashboard::serve))
+        .merge(docs)
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            let error = anyhow::anyhow!(text.unwrap_or_else(|| "a handler panicked".into()));
+            axum::response::IntoResponse::into_response(ApiError::internal(error))
+        }))
+        .layer(TraceLayer::new_for_http().on_failure(()).on_response(
+            |response: &axum::response::Response, latency: Duration, _: &tracing::Span| {
+                tracing::debug!(
+                    status = response.status().as_u16(),
+                    duration_ms = latency.as_secs_f64() * 1e3,
+                    "answered"
+                );
+            },
+        ))
+        .with_state(app)
+}
+
+/// The document behind `openapi/v1.json`.
+pub fn document() -> OpenApi {
+    openapi::with_refusals(routes().into_openapi())
+}
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(health::get_health))
+        .merge(twin_routes())
+        .merge(telemetry_routes())
+        .merge(script_routes())
+        .merge(cell_routes())
+        .merge(maintenance_routes())
+}
+
+fn twin_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(twin::get_twin))
+        .routes(routes!(twin::get_heatmap))
+        .routes(routes!(twin::get_heatmap_png))
+        .routes(routes!(localities::list_localities))
+        .routes(routes!(localities::get_locality, localities::put_locality))
+        .routes(routes!(assets::list_assets))
+        .routes(routes!(assets::get_asset, assets::put_asset))
+        .routes(routes!(predictions::get_prediction))
+        .routes(routes!(parts::list_parts))
+        .routes(routes!(parts::get_part, parts::put_part))
+        .routes(routes!(designs::list_designs))
+        .routes(routes!(designs::get_design))
+}
+
+fn telemetry_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(telemetry::write_samples))
+        .routes(routes!(telemetry::remote_write))
+        .routes(routes!(telemetry::list_series))
+        .routes(routes!(telemetry::get_range))
+        .routes(routes!(models::list_models, models::train_model))
+        .routes(routes!(models::get_model))
+        .routes(routes!(predictions::list_predictions))
+        .routes(routes!(outcomes::list_outcomes, outcomes::create_outcome))
+        .routes(routes!(fleet::tick))
+}
+
+fn script_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(policies::list_policies, policies::put_policy))
+        .routes(routes!(policies::get_policy))
+        .routes(routes!(policies::get_definitions))
+        .routes(routes!(policies::check_policy))
+        .routes(routes!(decisions::list_decisions))
+        .routes(routes!(decisions::get_decision))
+        .routes(routes!(workflows::list_workflows, workflows::put_workflow))
+        .routes(routes!(workflows::get_workflow))
+        .routes(routes!(workflows::check_workflow))
+        .routes(routes!(runs::list_runs, runs::create_run))
+        .routes(routes!(runs::get_run))
+        .routes(routes!(runs::get_journal))
+        .routes(routes!(runs::cancel_run))
+        .routes(routes!(events::list_events, events::create_event))
+        .routes(routes!(events::stream_events))
+        .routes(routes!(artifacts::list_artifacts))
+        .routes(routes!(artifacts::get_provenance))
+        .merge(
+            // Uploads have a limit of their own.
+            OpenApiRouter::new()
+                .routes(routes!(artifacts::get_artifact, artifacts::put_artifact))
+                .layer(DefaultBodyLimit::disable()),
+        )
+}
+
+fn cell_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(enrolments::list_enrolments, enrolments::create_enrolment))
+        .routes(routes!(enrolments::approve_enrolment))
+        .routes(routes!(enrolments::claim_cell_token))
+        .routes(routes!(cells::list_cells))
+        .routes(routes!(cells::get_cell))
+        .routes(routes!(cells::open_epoch))
+        .routes(routes!(cells::acquire_lease))
+        .routes(routes!(leases::renew_lease))
+        .routes(routes!(leases::stage_build))
+        .routes(routes!(leases::start_build))
+        .routes(routes!(leases::complete_build))
+        .routes(routes!(leases::fail_build))
+        .routes(routes!(builds::list_builds))
+        .routes(routes!(builds::get_build))
+        .routes(routes!(builds::resolve_build))
+}
+
+fn maintenance_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(technicians::list_technicians))
+        .routes(routes!(technicians::get_technician, technicians::put_technician))
+        .routes(routes!(approvals::list_approvals))
+        .routes(routes!(approvals::answer_approval))
+        .routes(routes!(windows::list_windows))
+        .routes(routes!(windows::get_window))
+        .routes(routes!(windows::accept_window))
+        .routes(routes!(windows::reject_window))
+        .routes(routes!(work_orders::list_work_orders))
+        .routes(routes!(work_orders::get_work_order))
+        .routes(routes!(actions::list_actions))
+        .routes(routes!(webhook_deliveries::list_webhook_deliveries))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
+}
