@@ -1,0 +1,3 @@
+//! Judging models: on rolling origins, at the gate that decides who serves, and on pinned public data.
+
+pub mod cmapss;
