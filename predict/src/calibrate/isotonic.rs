@@ -35,9 +35,11 @@ impl Block {
 impl Isotonic {
     /// Fits the curve to `(score, outcome 0..1, weight)`.
     ///
-    /// Shares are kept at least `margin` away from 0 and 1: however clear the record, a few units cannot
-    /// prove that something never happens. Without any weight the answer is ½ throughout.
-    pub fn fit(examples: &[(f64, f64, f64)], margin: f64) -> Self {
+    /// Neighbouring examples may watch the same events: `overlap` says how many of them amount to one
+    /// independent observation. However clear the record, it cannot prove that something never
+    /// happens, so the lowest share is at least, and the highest at most, what half an observation to
+    /// the contrary would make of its block. Without any weight the answer is ½ throughout.
+    pub fn fit(examples: &[(f64, f64, f64)], overlap: f64) -> Self {
         let mut sorted: Vec<Block> = examples
             .iter()
             .filter(|(score, _, weight)| *weight > 0.0 && score.is_finite())
@@ -65,13 +67,10 @@ impl Isotonic {
                 weight: 0.0,
             });
         }
-        let margin = margin.clamp(0.0, 0.5);
+        soften_ends(&mut blocks, overlap.max(1e-9));
         Self {
             scores: blocks.iter().map(|block| block.score).collect(),
-            shares: blocks
-                .iter()
-                .map(|block| block.share.clamp(margin, 1.0 - margin))
-                .collect(),
+            shares: blocks.iter().map(|block| block.share).collect(),
         }
     }
 
@@ -102,6 +101,20 @@ impl Isotonic {
     }
 }
 
+/// Leaves half an observation's worth of doubt at both ends, without passing the next block.
+fn soften_ends(blocks: &mut [Block], overlap: f64) {
+    let doubt = |block: &Block| 0.5 / (block.weight / overlap + 1.0);
+    let n = blocks.len();
+    let above = blocks.get(1).map_or(0.5, |next| next.share);
+    let below = n.checked_sub(2).map_or(0.5, |place| blocks[place].share);
+    if let Some(first) = blocks.first_mut() {
+        first.share = first.share.max(doubt(first).min(above));
+    }
+    if let Some(last) = blocks.last_mut() {
+        last.share = last.share.min((1.0 - doubt(last)).max(below));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,7 +130,7 @@ mod tests {
             (3.0, 0.2, 1.0),
             (4.0, 0.4, 1.0),
         ];
-        let curve = Isotonic::fit(&examples, 0.0);
+        let curve = Isotonic::fit(&examples, 1e-6);
         assert_eq!(curve.probability(1.0), 0.1);
         assert!((curve.probability(2.5) - 0.25).abs() < 1e-12);
         assert_eq!(curve.probability(9.0), 0.4);
@@ -125,10 +138,18 @@ mod tests {
 
     #[test]
     fn certainty_is_bounded_and_nothing_known_is_even_odds() {
-        let curve = Isotonic::fit(&[(0.0, 0.0, 1.0), (1.0, 1.0, 1.0)], 0.05);
+        let clear: Vec<_> = (0..18)
+            .map(|i| (f64::from(i / 9), f64::from(i / 9), 1.0))
+            .collect();
+        // Nine of nine: half an observation to the contrary makes it 9.5 of 10.
+        let curve = Isotonic::fit(&clear, 1.0);
         assert_eq!(curve.probability(-5.0), 0.05);
         assert_eq!(curve.probability(5.0), 0.95);
-        assert_eq!(Isotonic::fit(&[], 0.0).probability(3.0), 0.5);
+        // If nine examples are one observation, it is 1.5 of 2.
+        assert_eq!(Isotonic::fit(&clear, 9.0).probability(5.0), 0.75);
+        let always = Isotonic::fit(&[(1.0, 1.0, 3.0)], 1.0);
+        assert_eq!(always.probability(1.0), 0.875);
+        assert_eq!(Isotonic::fit(&[], 1.0).probability(3.0), 0.5);
     }
 
     proptest! {
@@ -137,7 +158,7 @@ mod tests {
             examples in prop::collection::vec((-1e6..1e6, 0.0..=1.0, 0.0..3.0), 0..60),
             mut asked in prop::collection::vec(-2e6..2e6, 2..20),
         ) {
-            let curve = Isotonic::fit(&examples, 0.01);
+            let curve = Isotonic::fit(&examples, 1.0);
             prop_assert!(curve.is_sound());
             asked.sort_by(f64::total_cmp);
             let answers: Vec<f64> = asked.iter().map(|&score| curve.probability(score)).collect();

@@ -21,6 +21,8 @@ pub(super) struct Table {
     pub(super) left_hours: Vec<f64>,
     /// Whether that last row is a failure; if not, the unit lasts longer than `left_hours`.
     pub(super) failed: Vec<bool>,
+    /// Hours from one cut-off of a unit to the next.
+    pub(super) step_hours: f64,
 }
 
 /// What is known about failing within a horizon, per cut-off.
@@ -29,6 +31,8 @@ pub(super) struct Labels {
     pub(super) values: Vec<f64>,
     /// 0 where nobody knows.
     pub(super) weights: Vec<f64>,
+    /// How many neighbouring cut-offs see the same span of one horizon's length.
+    pub(super) overlap: f64,
 }
 
 impl Table {
@@ -45,6 +49,7 @@ impl Table {
             units: Vec::new(),
             left_hours: Vec::new(),
             failed: Vec::new(),
+            step_hours: stride as f64 * units.first().map_or(1.0, UnitHistory::step_hours),
         };
         let mut features = Vec::with_capacity(plan.len());
         for (number, unit) in units.iter().enumerate() {
@@ -93,7 +98,12 @@ impl Table {
             }
         };
         let (values, weights) = (0..self.len()).map(label).unzip();
-        Labels { values, weights }
+        let overlap = (hours / self.step_hours).max(1.0);
+        Labels {
+            values,
+            weights,
+            overlap,
+        }
     }
 }
 
