@@ -46,7 +46,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-//pub mod brep;
+pub mod brep;
 pub mod brief;
 pub mod certificate;
 pub mod design;
