@@ -1,1 +1,4 @@
 //! Mesh and scan files in and out.
+
+pub mod stl;
+pub mod threemf;
