@@ -1,1 +1,3 @@
 //! Measuring a scan against a mesh and judging it.
+
+pub mod scan;
