@@ -1,1 +1,3 @@
 //! Mesh and scan files in and out.
+
+pub mod ply;
