@@ -1,4 +1,5 @@
 //! Mesh and scan files in and out.
 
+pub mod ply;
 pub mod stl;
 pub mod threemf;
