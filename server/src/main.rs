@@ -1,2 +1,7 @@
 //! The process.
+
+pub mod agent;
+pub mod ingest;
+pub mod telemetry;
+
 fn main() {}
