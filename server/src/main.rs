@@ -1,6 +1,7 @@
 //! The process.
 
 pub mod agent;
+pub mod cli;
 pub mod ingest;
 pub mod telemetry;
 
