@@ -1,2 +1,7 @@
 //! The process.
+
+pub mod store;
+#[cfg(test)]
+pub mod testing;
+
 fn main() {}
