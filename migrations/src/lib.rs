@@ -1,3 +1,21 @@
 //! The history of the schema, the same on Postgres and SQLite.
+//!
+//! A released migration is never edited; a change is a new file and one line in [`Migrator`].
 
+use sea_orm_migration::prelude::*;
+
+mod m20260101_000001_loop;
 pub mod m20260101_000002_telemetry;
+
+/// Brings a database to the newest schema.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20260101_000001_loop::Migration),
+            Box::new(m20260101_000002_telemetry::Migration),
+        ]
+    }
+}

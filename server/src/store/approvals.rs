@@ -1,0 +1,131 @@
+//! A person's yes that a run waits for.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde_json::{Value, json};
+
+use super::database::{execute, to_json};
+use super::{Page, StoreError, audit, events, journal, new_id, steps};
+
+table!(
+    /// Approvals; `subject` is JSON.
+    approval, "approval", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    id: String,
+    run_id: String,
+    position: String,
+    role: String,
+    subject: String,
+    state: String,
+    due: Option<i64>,
+    answer: Option<bool>,
+    comment: Option<String>,
+    answered_by: Option<String>,
+    created_at: i64,
+    answered_at: Option<i64>,
+});
+
+/// Asks for a yes; asking again at the same position changes nothing.
+pub async fn ask(
+    db: &impl ConnectionTrait,
+    now: i64,
+    (run, position): (&str, &str),
+    (role, subject): (&str, &Value),
+    due: Option<i64>,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO approval (id, run_id, position, role, subject, state, due, created_at) \
+               VALUES ($1, $2, $3, $4, $5, 'open', $6, $7) ON CONFLICT (run_id, position) DO NOTHING";
+    let id = new_id(now);
+    let subject_json = to_json("approval subject", subject)?;
+    let values = values![id.as_str(), run, position, role, subject_json, due, now];
+    if execute(db, sql, values).await? == 1 {
+        let detail = json!({ "run": run, "role": role, "subject": subject });
+        events::record(db, now, "approval.asked", &id, &detail).await?;
+    }
+    Ok(())
+}
+
+/// Somebody's answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// Who answers.
+    pub by: &'a str,
+    /// Yes or no.
+    pub answer: bool,
+    /// In words.
+    pub comment: Option<&'a str>,
+}
+
+/// Answers and wakes the run; the same answer from the same person may be given again. To be called in a transaction.
+///
+/// # Errors
+///
+/// `approval_closed` when it was answered otherwise, came due or was withdrawn.
+pub async fn answer(
+    db: &impl ConnectionTrait,
+    now: i64,
+    id: &str,
+    given: Answer<'_>,
+) -> Result<approval::Model, StoreError> {
+    let sql = "UPDATE approval SET state = 'answered', answer = $2, comment = $3, \
+               answered_by = $4, answered_at = $5 WHERE id = $1 AND state = 'open'";
+    let comment = given.comment.map(str::to_owned);
+    let values = values![id, given.answer, comment, given.by, now];
+    let changed = execute(db, sql, values).await? == 1;
+    let row = get(db, id).await?;
+    if !changed {
+        let again =
+            row.answer == Some(given.answer) && row.answered_by.as_deref() == Some(given.by);
+        return if again {
+            Ok(row)
+        } else {
+            Err(StoreError::refused(
+                "approval_closed",
+                format_args!("approval `{id}` is {}", row.state),
+            ))
+        };
+    }
+    let outcome = journal::Outcome::Ok(Value::Bool(given.answer));
+    journal::answer(db, now, &row.run_id, &row.position, &outcome).await?;
+    steps::wake(db, now, &row.run_id, steps::ADVANCE).await?;
+    let detail = json!({ "run": row.run_id, "answer": given.answer, "comment": given.comment });
+    events::record(db, now, "approval.answered", id, &detail).await?;
+    audit::record(db, now, given.by, "answer_approval", id, &detail).await?;
+    Ok(row)
+}
+
+/// Closes the approval of a call that came due.
+pub async fn expire(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+    position: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE approval SET state = 'expired', answered_at = $3 \
+               WHERE run_id = $1 AND position = $2 AND state = 'open'";
+    execute(db, sql, values![run, position, now]).await?;
+    Ok(())
+}
+
+/// One approval.
+pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<approval::Model, StoreError> {
+    let row = approval::Entity::find_by_id(id.to_owned()).one(db).await?;
+    row.ok_or_else(|| StoreError::unknown("approval", id))
+}
+
+/// Approvals, newest first, of any state or of one (`open`, `answered`, `expired`, `withdrawn`).
+pub async fn list(
+    db: &impl ConnectionTrait,
+    state: Option<&str>,
+    page: Page<'_>,
+) -> Result<Vec<approval::Model>, StoreError> {
+    let mut find = approval::Entity::find()
+        .order_by_desc(approval::Column::Id)
+        .limit(page.limit);
+    if let Some(state) = state {
+        find = find.filter(approval::Column::State.eq(state));
+    }
+    if let Some(after) = page.after {
+        find = find.filter(approval::Column::Id.lt(after));
+    }
+    Ok(find.all(db).await?)
+}

@@ -1,0 +1,71 @@
+//! Who did what: an append-only chain in which every row carries the hash of the one before.
+
+use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
+use serde_json::Value;
+
+use super::database::{execute, one, to_json};
+use super::{StoreError, events, sha256_hex};
+
+table!(
+    /// The audit chain.
+    audit, "audit", {
+    #[sea_orm(primary_key)]
+    seq: i64,
+    at: i64,
+    actor: String,
+    verb: String,
+    subject: String,
+    detail: String,
+    hash: String,
+});
+
+/// Records who did what to what. Record it last in a transaction, as the chain has one end.
+pub async fn record(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    verb: &str,
+    subject: &str,
+    detail: &Value,
+) -> Result<(), StoreError> {
+    events::in_order(db).await?;
+    let last: Option<audit::Model> = one(
+        db,
+        "SELECT * FROM audit ORDER BY seq DESC LIMIT 1",
+        values![],
+    )
+    .await?;
+    let before = last.map_or_else(String::new, |row| row.hash);
+    let detail = to_json("audit detail", detail)?;
+    let hash = link(&before, now, [actor, verb, subject, &detail]);
+    let sql = "INSERT INTO audit (at, actor, verb, subject, detail, hash) \
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    execute(db, sql, values![now, actor, verb, subject, detail, hash]).await?;
+    Ok(())
+}
+
+/// The number of the first row that does not follow from the one before, if somebody changed the chain.
+pub async fn first_broken(db: &impl ConnectionTrait) -> Result<Option<i64>, StoreError> {
+    let rows = audit::Entity::find()
+        .order_by_asc(audit::Column::Seq)
+        .all(db)
+        .await?;
+    let mut before = String::new();
+    for row in rows {
+        let texts = [&*row.actor, &*row.verb, &*row.subject, &*row.detail];
+        if link(&before, row.at, texts) != row.hash {
+            return Ok(Some(row.seq));
+        }
+        before = row.hash;
+    }
+    Ok(None)
+}
+
+/// Lengths stand before the texts, so that no two different rows hash the same bytes.
+fn link(before: &str, at: i64, texts: [&str; 4]) -> String {
+    let mut bytes = format!("{before}\n{at}\n").into_bytes();
+    for text in texts {
+        bytes.extend_from_slice(format!("{}\n{text}\n", text.len()).as_bytes());
+    }
+    sha256_hex(&bytes)
+}

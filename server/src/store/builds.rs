@@ -1,0 +1,242 @@
+//! Builds: makings of a design. A build belongs to the step that ordered it.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde_json::json;
+use workflows::model::{Build, BuildEnd, BuildState, NewBuild, Timestamp};
+
+use super::database::{execute, for_update, from_json, notify, one, to_json};
+use super::{Page, StoreError, audit, events, new_id, steps};
+
+table!(
+    /// Builds; `ending` is the JSON of a [`workflows::model::BuildEnd`].
+    build, "build", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    id: String,
+    run_id: String,
+    position: String,
+    gcode: String,
+    gcode_size_bytes: i64,
+    material: String,
+    printer: String,
+    design: String,
+    state: String,
+    fence: i64,
+    cell: Option<String>,
+    cancel_requested: bool,
+    physical_starts: i64,
+    share_done: f64,
+    phase: String,
+    ending: Option<String>,
+    created_at: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+});
+
+impl TryFrom<build::Model> for Build {
+    type Error = StoreError;
+
+    fn try_from(row: build::Model) -> Result<Self, StoreError> {
+        Ok(Self {
+            state: row.state()?,
+            ended: row
+                .ending
+                .as_deref()
+                .map(|text| from_json("build ending", text))
+                .transpose()?,
+            id: row.id,
+            run: row.run_id,
+            position: row.position,
+            order: NewBuild {
+                gcode: row.gcode,
+                gcode_size_bytes: row.gcode_size_bytes.cast_unsigned(),
+                material: row.material,
+                printer: row.printer,
+                design: row.design,
+            },
+            fence: row.fence,
+            cell: row.cell,
+            started_at: row.started_at.map(Timestamp),
+            share_done: row.share_done,
+        })
+    }
+}
+
+impl build::Model {
+    /// Where it stands.
+    pub fn state(&self) -> Result<BuildState, StoreError> {
+        from_json("build state", &format!("\"{}\"", self.state))
+    }
+}
+
+/// The word a state is stored as.
+pub(super) fn word(state: BuildState) -> &'static str {
+    match state {
+        BuildState::Waiting => "waiting",
+        BuildState::Leased => "leased",
+        BuildState::Staged => "staged",
+        BuildState::Started => "started",
+        BuildState::Uncertain => "uncertain",
+        BuildState::Ended => "ended",
+    }
+}
+
+/// The build a step ordered; ordered now if it had not been. To be called in a transaction.
+pub async fn of_step(
+    db: &impl ConnectionTrait,
+    now: i64,
+    (run, position): (&str, &str),
+    order: &NewBuild,
+) -> Result<Build, StoreError> {
+    let sql = "INSERT INTO build (id, run_id, position, gcode, gcode_size_bytes, material, printer, \
+               design, state, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9) \
+               ON CONFLICT (run_id, position) DO NOTHING";
+    let id = new_id(now);
+    let values = values![
+        id.as_str(),
+        run,
+        position,
+        order.gcode.as_str(),
+        order.gcode_size_bytes.cast_signed(),
+        order.material.as_str(),
+        order.printer.as_str(),
+        order.design.as_str(),
+        now
+    ];
+    if execute(db, sql, values).await? == 1 {
+        let detail = json!({ "run": run, "position": position, "gcode": order.gcode });
+        events::record(db, now, "build.ordered", &id, &detail).await?;
+    }
+    let row = build::Entity::find()
+        .filter(build::Column::RunId.eq(run))
+        .filter(build::Column::Position.eq(position))
+        .one(db)
+        .await?;
+    row.ok_or_else(|| StoreError::unknown("build of step", format!("{run}/{position}")))?
+        .try_into()
+}
+
+/// One build.
+pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<build::Model, StoreError> {
+    let row = build::Entity::find_by_id(id.to_owned()).one(db).await?;
+    row.ok_or_else(|| StoreError::unknown("build", id))
+}
+
+/// One build, held until the end of the transaction.
+pub(super) async fn hold(db: &impl ConnectionTrait, id: &str) -> Result<build::Model, StoreError> {
+    let sql = format!("SELECT * FROM build WHERE id = $1 {}", for_update(db));
+    let row = one(db, &sql, values![id]).await?;
+    row.ok_or_else(|| StoreError::unknown("build", id))
+}
+
+/// Builds, newest first, of any state or of one.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    state: Option<&str>,
+    page: Page<'_>,
+) -> Result<Vec<build::Model>, StoreError> {
+    let mut find = build::Entity::find()
+        .order_by_desc(build::Column::Id)
+        .limit(page.limit);
+    if let Some(state) = state {
+        find = find.filter(build::Column::State.eq(state));
+    }
+    if let Some(after) = page.after {
+        find = find.filter(build::Column::Id.lt(after));
+    }
+    Ok(find.all(db).await?)
+}
+
+/// What a person found on the plate of a build whose lease was lost after the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPlate {
+    /// Nothing was made: it may be made again.
+    Nothing,
+    /// A part of it, of no use.
+    Partial,
+    /// The whole part, which nobody scanned.
+    Finished,
+}
+
+/// Settles an uncertain build by what lies on the plate. To be called in a transaction.
+///
+/// # Errors
+///
+/// `build_not_uncertain` when there is nothing to settle.
+pub async fn resolve(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    id: &str,
+    on_plate: OnPlate,
+) -> Result<Build, StoreError> {
+    let row = hold(db, id).await?;
+    if row.state()? != BuildState::Uncertain {
+        return Err(StoreError::refused(
+            "build_not_uncertain",
+            format_args!(
+                "build `{id}` is {}; only an uncertain one is settled",
+                row.state
+            ),
+        ));
+    }
+    let failed = |code: &str, message: &str| BuildEnd::Failed {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    match on_plate {
+        OnPlate::Nothing => requeue(db, id).await?,
+        OnPlate::Partial => {
+            let ending = failed("partial_print", "the print was left unfinished");
+            finish(db, now, &row, &ending).await?;
+        }
+        OnPlate::Finished => {
+            let ending = failed("unscanned", "the part was finished but never scanned");
+            finish(db, now, &row, &ending).await?;
+        }
+    }
+    let detail = json!({ "on_plate": format!("{on_plate:?}").to_lowercase() });
+    events::record(db, now, "build.resolved", id, &detail).await?;
+    audit::record(db, now, actor, "resolve_build", id, &detail).await?;
+    get(db, id).await?.try_into()
+}
+
+/// Offers a build again; whoever had it finds its fence passed on when it is leased next.
+pub(super) async fn requeue(db: &impl ConnectionTrait, id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE build SET state = 'waiting', cell = NULL, started_at = NULL, \
+               share_done = 0, phase = '' WHERE id = $1";
+    execute(db, sql, values![id]).await?;
+    notify(db).await
+}
+
+/// Ends a build and wakes the step that ordered it.
+pub(super) async fn finish(
+    db: &impl ConnectionTrait,
+    now: i64,
+    row: &build::Model,
+    ending: &BuildEnd,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE build SET state = 'ended', ending = $2, ended_at = $3 WHERE id = $1";
+    let values = values![row.id.as_str(), to_json("build ending", ending)?, now];
+    execute(db, sql, values).await?;
+    steps::wake(db, now, &row.run_id, &row.position).await
+}
+
+/// Calls off the builds of a run that ended: waiting ones end, cells are told of the rest.
+pub(super) async fn cancel_of_run(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+) -> Result<(), StoreError> {
+    let ending = BuildEnd::Failed {
+        code: "cancelled".to_owned(),
+        message: "the run that ordered it has ended".to_owned(),
+    };
+    let sql = "UPDATE build SET cancel_requested = TRUE, \
+               ending = CASE WHEN state = 'waiting' THEN $2 ELSE ending END, \
+               ended_at = CASE WHEN state = 'waiting' THEN $3 ELSE ended_at END, \
+               state = CASE WHEN state = 'waiting' THEN 'ended' ELSE state END \
+               WHERE run_id = $1 AND state <> 'ended'";
+    let values = values![run, to_json("build ending", &ending)?, now];
+    execute(db, sql, values).await?;
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! Opening a database, its transactions, its errors, and the few helpers all tables share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use migrations::Migrator;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    TransactionOptions, TransactionTrait, Value,
+};
+use sea_orm_migration::MigratorTrait;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+/// A moment so far away that what is parked until then moves only when it is woken.
+pub const FAR: i64 = 253_402_300_799_000;
+
+/// The connections of one process to its database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Where everything is written. On SQLite one connection, since it has one writer.
+    pub write: DatabaseConnection,
+    /// Where long reads go, so that they never hold up a writer.
+    pub read: DatabaseConnection,
+    /// The heartbeat's own connection: a busy pool must not cost a lease.
+    pub heartbeat: DatabaseConnection,
+    /// Where to listen for wake-ups; SQLite has none and needs none, being one process.
+    pub listen: Option<PgPool>,
+}
+
+impl Database {
+    /// Opens `postgres://…` or `sqlite:PATH` and brings it to the newest schema.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not understood, the database is out of reach, or a migration fails.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Self::open_postgres(url).await;
+        }
+        match url.strip_prefix("sqlite:") {
+            Some(path) => Self::open_sqlite(Path::new(path.trim_start_matches("//"))).await,
+            None => Err(StoreError::refused(
+                "database_url",
+                format_args!("`{url}` is neither `postgres://…` nor `sqlite:PATH`"),
+            )),
+        }
+    }
+
+    /// Opens or creates a database file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or a migration fails.
+    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // With a write-ahead log a killed process loses nothing; a power cut may lose the last transactions but
+            // never corrupts. `FULL` would cost a disk flush per step.
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .acquire_timeout(Duration::from_secs(30))
+        };
+        let sqlite = SqlxSqliteConnector::from_sqlx_sqlite_pool;
+        let write = sqlite(pool(1).connect_with(options.clone()).await?);
+        migrate(&write).await?;
+        Ok(Self {
+            write,
+            read: sqlite(pool(4).connect_lazy_with(options.clone())),
+            heartbeat: sqlite(pool(1).connect_lazy_with(options)),
+            listen: None,
+        })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let pool = |connections: u32| {
+            PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(Duration::from_secs(5))
+        };
+        let main = pool(10).connect_with(options.clone()).await?;
+        let postgres = SqlxPostgresConnector::from_sqlx_postgres_pool;
+        let write = postgres(main);
+        migrate(&write).await?;
+        Ok(Self {
+            read: write.clone(),
+            write,
+            heartbeat: postgres(pool(1).connect_lazy_with(options.clone())),
+            listen: Some(pool(1).connect_lazy_with(options)),
+        })
+    }
+
+    /// `postgres` or `sqlite`, as health reports it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.write.get_database_backend() {
+            DbBackend::Postgres => "postgres",
+            _ => "sqlite",
+        }
+    }
+}
+
+/// Several processes may start at once, so on Postgres the schema is changed under a lock.
+async fn migrate(db: &DatabaseConnection) -> Result<(), StoreError> {
+    if db.get_database_backend() != DbBackend::Postgres {
+        return Ok(Migrator::up(db, None).await?);
+    }
+    let guard = db.begin().await?;
+    execute(
+        &guard,
+        "SELECT pg_advisory_xact_lock($1)",
+        values![4_177_i64],
+    )
+    .await?;
+    Migrator::up(db, None).await?;
+    guard.commit().await?;
+    Ok(())
+}
+
+/// Begins a transaction that may write; on SQLite it takes the write lock at once, since an upgrade can fail.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: (db.get_database_backend() == DbBackend::Sqlite)
+            .then_some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    Ok(db.begin_with_options(options).await?)
+}
+
+/// Why storage did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed; trying again may help.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// A connection could not be made or used.
+    #[error("the database cannot be reached")]
+    Connect(#[from] sqlx::Error),
+    /// A stored document does not read as what it should be.
+    #[error("a stored {what} cannot be read")]
+    Corrupt {
+        /// What it should be.
+        what: &'static str,
+        /// Why it is not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Nothing of that name.
+    #[error("there is no {what} `{id}`")]
+    Unknown {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name.
+        id: String,
+    },
+    /// A write with an old fence or epoch: somebody else holds the thing now.
+    #[error("{what} `{id}` has passed to somebody else")]
+    Stale {
+        /// What was to be written.
+        what: &'static str,
+        /// Its name.
+        id: String,
+    },
+    /// Understood and refused.
+    #[error("{message}")]
+    Refused {
+        /// Stable code.
+        code: &'static str,
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+impl StoreError {
+    /// Nothing of that name.
+    pub fn unknown(what: &'static str, id: impl Into<String>) -> Self {
+        Self::Unknown {
+            what,
+            id: id.into(),
+        }
+    }
+
+    /// A write with an old fence or epoch.
+    pub fn stale(what: &'static str, id: impl Into<String>) -> Self {
+        Self::Stale {
+            what,
+            id: id.into(),
+        }
+    }
+
+    /// Understood and refused.
+    pub fn refused(code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self::Refused {
+            code,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Where a list goes on, and how far.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// The last id of the page before.
+    pub after: Option<&'a str>,
+    /// How many at most.
+    pub limit: u64,
+}
+
+impl Page<'_> {
+    /// Everything there is.
+    pub const ALL: Page<'static> = Page {
+        after: None,
+        limit: i64::MAX as u64,
+    };
+}
+
+/// A new name that sorts by the moment it was given.
+#[must_use]
+pub fn new_id(now_ms: i64) -> String {
+    let ms = u64::try_from(now_ms).unwrap_or_default();
+    let nanos = u32::try_from(ms % 1_000).unwrap_or_default() * 1_000_000;
+    let moment = uuid::Timestamp::from_unix(uuid::NoContext, ms / 1_000, nanos);
+    uuid::Uuid::new_v7(moment).to_string()
+}
+
+/// The sha256 of some bytes, in hexadecimal.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Runs a statement and says how many rows it touched.
+pub(crate) async fn execute(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<u64, StoreError> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    Ok(db.execute_raw(statement).await?.rows_affected())
+}
+
+/// Every row a statement gives.
+pub(crate) async fn all<T: FromQueryResult>(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Vec<T>, StoreError> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    let rows = db.query_all_raw(statement).await?;
+    Ok(rows
+        .iter()
+        .map(|row| T::from_query_result(row, ""))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The first row a statement gives.
+pub(crate) async fn one<T: FromQueryResult>(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Option<T>, StoreError> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    let row = db.query_one_raw(statement).await?;
+    Ok(row.map(|row| T::from_query_result(&row, "")).transpose()?)
+}
+
+/// The one number a statement gives as `n`.
+pub(crate) async fn number(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    values: Vec<Value>,
+) -> Result<Option<i64>, StoreError> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    match db.query_one_raw(statement).await? {
+        Some(row) => Ok(row.try_get::<Option<i64>>("", "n")?),
+        None => Ok(None),
+    }
+}
+
+/// `FOR UPDATE SKIP LOCKED` where the database has it; SQLite has one writer and needs none.
+pub(crate) fn skip_locked(db: &impl ConnectionTrait) -> &'static str {
+    match db.get_database_backend() {
+        DbBackend::Postgres => "FOR UPDATE SKIP LOCKED",
+        _ => "",
+    }
+}
+
+/// `FOR UPDATE` where the database has it.
+pub(crate) fn for_update(db: &impl ConnectionTrait) -> &'static str {
+    match db.get_database_backend() {
+        DbBackend::Postgres => "FOR UPDATE",
+        _ => "",
+    }
+}
+
+/// Tells other processes at commit that something moved; within a process the queue is told directly.
+pub(crate) async fn notify(db: &impl ConnectionTrait) -> Result<(), StoreError> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        execute(db, "SELECT pg_notify('forewright', '')", values![]).await?;
+    }
+    Ok(())
+}
+
+/// Reads a stored document.
+pub(crate) fn from_json<T: DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|source| StoreError::Corrupt { what, source })
+}
+
+/// Writes a document.
+pub(crate) fn to_json<T: Serialize + ?Sized>(
+    what: &'static str,
+    value: &T,
+) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|source| StoreError::Corrupt { what, source })
+}

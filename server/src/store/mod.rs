@@ -1,0 +1,40 @@
+//! Storage: one file per table group, the same statements on Postgres and SQLite.
+//!
+//! Every function takes the connection or transaction it works in and the present moment; a caller joins several of
+//! them into one transaction with [`database::begin`].
+
+#[macro_use]
+mod table;
+
+pub mod actions;
+pub mod approvals;
+pub mod artifacts;
+pub mod assets;
+pub mod audit;
+pub mod builds;
+pub mod cells;
+pub mod chores;
+pub mod database;
+pub mod decisions;
+pub mod designs;
+pub mod events;
+pub mod idempotency;
+pub mod journal;
+pub mod leases;
+pub mod localities;
+pub mod models;
+pub mod outbox;
+pub mod outcomes;
+pub mod parts;
+pub mod predictions;
+pub mod runs;
+pub mod scripts;
+pub mod settings;
+pub mod steps;
+pub mod technicians;
+pub mod tokens;
+pub mod windows;
+pub mod work_orders;
+
+pub use database::{Database, Page, StoreError, begin, new_id, sha256_hex};
+pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};

@@ -1,0 +1,178 @@
+//! Runs of workflows.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde_json::{Value, json};
+
+use super::database::{execute, to_json};
+use super::{Page, StoreError, audit, builds, events, new_id, steps};
+
+table!(
+    /// Runs; `event`, `result` and `failure` are JSON.
+    run, "run", {
+    #[sea_orm(primary_key, auto_increment = false)]
+    id: String,
+    workflow: String,
+    revision: String,
+    state: String,
+    event: String,
+    seed: i64,
+    decision: Option<String>,
+    result: Option<String>,
+    failure: Option<String>,
+    cancel_requested: bool,
+    started_at: i64,
+    ended_at: Option<i64>,
+});
+
+/// A run to be started.
+#[derive(Debug, Clone)]
+pub struct NewRun<'a> {
+    /// The workflow's name.
+    pub workflow: &'a str,
+    /// Digest of the revision it is pinned to.
+    pub revision: &'a str,
+    /// What it is started with.
+    pub event: &'a Value,
+    /// Seed of everything random in it; drawn from its id where there is none.
+    pub seed: Option<u64>,
+    /// The decision that started it.
+    pub decision: Option<&'a str>,
+    /// Who started it.
+    pub actor: &'a str,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEnd {
+    /// With what its script gave back.
+    Completed(Value),
+    /// With a failure nobody caught.
+    Failed(Value),
+    /// Because somebody asked for it.
+    Cancelled,
+    /// Because its script asked for something else than its journal holds.
+    Diverged(Value),
+}
+
+impl RunEnd {
+    /// The state a run has after it.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Diverged(_) => "diverged",
+        }
+    }
+}
+
+/// Starts a run: the row, its first wake-up, the fact and the audit. To be called in a transaction.
+pub async fn create(
+    db: &impl ConnectionTrait,
+    now: i64,
+    new: &NewRun<'_>,
+) -> Result<run::Model, StoreError> {
+    let id = new_id(now);
+    let seed = new.seed.unwrap_or_else(|| seed_of(&id));
+    let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at) \
+               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7)";
+    let values = values![
+        id.as_str(),
+        new.workflow,
+        new.revision,
+        to_json("event", new.event)?,
+        seed.cast_signed(),
+        new.decision.map(str::to_owned),
+        now
+    ];
+    execute(db, sql, values).await?;
+    steps::insert_advance(db, now, &id).await?;
+    let detail = json!({ "workflow": new.workflow, "revision": new.revision });
+    events::record(db, now, "run.started", &id, &detail).await?;
+    audit::record(db, now, new.actor, "start_run", &id, &detail).await?;
+    get(db, &id).await
+}
+
+/// One run.
+pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<run::Model, StoreError> {
+    let row = run::Entity::find_by_id(id.to_owned()).one(db).await?;
+    row.ok_or_else(|| StoreError::unknown("run", id))
+}
+
+/// Runs, newest first, of any state or of one.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    state: Option<&str>,
+    page: Page<'_>,
+) -> Result<Vec<run::Model>, StoreError> {
+    let mut find = run::Entity::find()
+        .order_by_desc(run::Column::Id)
+        .limit(page.limit);
+    if let Some(state) = state {
+        find = find.filter(run::Column::State.eq(state));
+    }
+    if let Some(after) = page.after {
+        find = find.filter(run::Column::Id.lt(after));
+    }
+    Ok(find.all(db).await?)
+}
+
+/// Asks a run to stop; its next advance does. To be called in a transaction.
+///
+/// # Errors
+///
+/// `run_ended` when it is over.
+pub async fn request_cancel(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    id: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE run SET cancel_requested = TRUE WHERE id = $1 AND ended_at IS NULL";
+    if execute(db, sql, values![id]).await? == 0 {
+        let run = get(db, id).await?;
+        return Err(StoreError::refused(
+            "run_ended",
+            format_args!("run `{id}` is over: {}", run.state),
+        ));
+    }
+    steps::wake(db, now, id, steps::ADVANCE).await?;
+    audit::record(db, now, actor, "cancel_run", id, &Value::Null).await
+}
+
+/// Ends a run and whatever of it has not ended: its steps, its waits, its builds. To be called in a transaction.
+pub async fn end(
+    db: &impl ConnectionTrait,
+    now: i64,
+    id: &str,
+    end: &RunEnd,
+) -> Result<(), StoreError> {
+    let (result, failure) = match end {
+        RunEnd::Completed(result) => (Some(to_json("result", result)?), None),
+        RunEnd::Failed(failure) | RunEnd::Diverged(failure) => {
+            (None, Some(to_json("failure", failure)?))
+        }
+        RunEnd::Cancelled => (None, None),
+    };
+    let sql = "UPDATE run SET state = $2, result = $3, failure = $4, ended_at = $5 \
+               WHERE id = $1 AND ended_at IS NULL";
+    if execute(db, sql, values![id, end.state(), result, failure, now]).await? == 0 {
+        return Ok(());
+    }
+    steps::cancel_rest(db, now, id).await?;
+    execute(db, "DELETE FROM event_wait WHERE run_id = $1", values![id]).await?;
+    let sql = "UPDATE approval SET state = 'withdrawn', answered_at = $2 \
+               WHERE run_id = $1 AND state = 'open'";
+    execute(db, sql, values![id, now]).await?;
+    builds::cancel_of_run(db, now, id).await?;
+    let detail = json!({ "state": end.state() });
+    events::record(db, now, "run.ended", id, &detail).await?;
+    audit::record(db, now, "server", "end_run", id, &detail).await
+}
+
+/// A seed that depends on the run's id alone.
+fn seed_of(id: &str) -> u64 {
+    let hash = super::sha256_hex(id.as_bytes());
+    u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
+}
