@@ -4,3 +4,4 @@ pub mod host;
 pub mod model;
 pub mod schedule;
 pub mod steps;
+pub mod twin;
