@@ -34,7 +34,10 @@ impl<'a> Graph<'a> {
                     .or_default()
                     .insert(&asset.id);
             }
-            if let Some(redundancy) = &asset.redundancy {
+            // A stand-in serves in another's place; it does not make the group larger.
+            if let Some(redundancy) = &asset.redundancy
+                && !asset.attributes.contains_key("stands_in_for")
+            {
                 let group = groups.entry(&redundancy.group).or_insert_with(|| Group {
                     members: BTreeSet::new(),
                     needed: 0,

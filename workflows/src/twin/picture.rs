@@ -480,6 +480,62 @@ mod tests {
     }
 
     #[test]
+    fn the_hall_becomes_a_picture_and_the_same_one_again() {
+        let map = sample(super::super::Layer::FailureRisk);
+        let first = heatmap_png(&map).unwrap();
+        assert_eq!(&first[1..4], b"PNG");
+        assert_eq!(first, heatmap_png(&map).unwrap());
+    }
+
+    /// Writes the three layers where `HEATMAP_DIR` says, for people to look at.
+    #[test]
+    #[ignore = "needs HEATMAP_DIR"]
+    fn draw_the_layers() {
+        let folder = std::env::var("HEATMAP_DIR").unwrap();
+        use super::super::Layer;
+        for layer in [Layer::Utilisation, Layer::FailureRisk, Layer::Maintenance] {
+            let path = format!("{folder}/{}.png", layer.title().replace(' ', "_"));
+            std::fs::write(path, heatmap_png(&sample(layer)).unwrap()).unwrap();
+        }
+    }
+
+    /// The built-in hall with made-up facts of every sort.
+    fn sample(layer: super::super::Layer) -> Heatmap {
+        use super::super::{Facts, WindowFact, heatmap};
+        use crate::model::{Timestamp, WindowState};
+        let hall = crate::demo::Hall::built_in().unwrap();
+        let now = Timestamp(1_772_442_420_000);
+        let facts = (0_i64..)
+            .zip(&hall.assets)
+            .map(|(i, asset)| {
+                let spread = f64::from(u32::try_from(i * 7919 % 1000).unwrap()) / 1000.0;
+                let old = now.plus_ms(if i % 17 == 0 {
+                    -9 * 3_600_000
+                } else {
+                    -240_000
+                });
+                let window = (i % 13 == 4).then(|| WindowFact {
+                    from: now.plus_ms((i * i * 97 % 300 - 2) * 3_600_000),
+                    to: now.plus_ms((i * i * 97 % 300 - 1) * 3_600_000),
+                    state: if i % 2 == 0 {
+                        WindowState::Accepted
+                    } else {
+                        WindowState::Proposed
+                    },
+                });
+                let facts = Facts {
+                    utilisation: hall.utilisation_at(&asset.id, now).map(|u| (u, old)),
+                    failure_risk: (asset.kind == "fan_tray" && asset.col < 10)
+                        .then_some((spread.powi(4), old)),
+                    window,
+                };
+                (asset.id.clone(), facts)
+            })
+            .collect();
+        heatmap(&hall.twin(), &facts, layer, now)
+    }
+
+    #[test]
     fn text_is_readable_on_every_colour() {
         for i in 0..=100 {
             let colour = cividis(f64::from(i) / 100.0);
