@@ -1,5 +1,6 @@
 //! The domain: what we know, what it means, what should happen next. No I/O, no clock, no async.
 
+pub mod allocate;
 pub mod demo;
 pub mod host;
 pub mod model;

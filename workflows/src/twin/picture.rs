@@ -26,6 +26,8 @@ const INK: Rgb888 = Rgb888::new(0x1d, 0x23, 0x2e);
 const FADED: Rgb888 = Rgb888::new(0x5d, 0x65, 0x70);
 const RULE: Rgb888 = Rgb888::new(0xd8, 0xd6, 0xcf);
 const UNKNOWN: Rgb888 = Rgb888::new(0xe6, 0xe4, 0xde);
+/// Known to be nothing: no window is planned.
+const QUIET: Rgb888 = Rgb888::new(0xf0, 0xef, 0xe9);
 const WHITE: Rgb888 = Rgb888::new(0xff, 0xff, 0xff);
 
 /// Why no picture came of it.
@@ -143,10 +145,10 @@ fn count(heatmap: &Heatmap, confidence: Confidence) -> usize {
 fn draw_cell(canvas: &mut Canvas, heatmap: &Heatmap, cell: &Cell, (x, y, width): (i32, i32, i32)) {
     let area = (x, y, width, CELL_HEIGHT);
     let unknown = cell.confidence == Confidence::None;
-    let colour = if unknown {
-        UNKNOWN
-    } else {
-        cividis(cell.value.map_or(0.0, |v| heatmap.layer.position(v)))
+    let colour = match cell.value {
+        Some(value) => cividis(heatmap.layer.position(value)),
+        None if unknown => UNKNOWN,
+        None => QUIET,
     };
     let ink = if is_dark(colour) { WHITE } else { INK };
     if cell.level == 4 && !unknown {
@@ -154,7 +156,7 @@ fn draw_cell(canvas: &mut Canvas, heatmap: &Heatmap, cell: &Cell, (x, y, width):
     }
     canvas.fill(area, 6, colour);
     if cell.confidence != Confidence::High {
-        canvas.hatch(area, blend(colour, ink, 0.30));
+        canvas.hatch(area, blend(colour, ink, 0.22));
     }
     let name = shorten(&cell.asset, width - 16, &FONT_7X13);
     canvas.text(&name, x + 8, y + 6, &FONT_7X13, 2, blend(colour, ink, 0.86));
@@ -190,7 +192,7 @@ fn legend(canvas: &mut Canvas, heatmap: &Heatmap, top: i32) {
     let mut x = MARGIN;
     for entry in &heatmap.legend {
         let colour = match (entry.level, heatmap.layer) {
-            (0, super::Layer::Maintenance) => cividis(0.0),
+            (0, super::Layer::Maintenance) => QUIET,
             (level, _) => cividis((f64::from(level) + 0.5) / 5.0),
         };
         let ink = if is_dark(colour) { WHITE } else { INK };
@@ -198,6 +200,11 @@ fn legend(canvas: &mut Canvas, heatmap: &Heatmap, top: i32) {
         pips(canvas, entry.level, (x + 35, top + 42), colour, ink);
         canvas.text(&entry.text, x + 54, top + 28, &FONT_8X13, 2, INK);
         x += 54 + text_width(&entry.text, &FONT_8X13) + 34;
+    }
+    let note = "the bars repeat what the colour says";
+    let right = WIDTH as i32 - MARGIN - text_width(note, &FONT_8X13);
+    if right > x {
+        canvas.text(note, right, top + 28, &FONT_8X13, 2, FADED);
     }
     let mut x = MARGIN;
     let doubt = blend(cividis(0.5), WHITE, 0.3);
@@ -217,11 +224,6 @@ fn legend(canvas: &mut Canvas, heatmap: &Heatmap, top: i32) {
         canvas.hatch((x, top + 60, 44, 26), hatch);
         canvas.text(text, x + 54, top + 66, &FONT_8X13, 2, INK);
         x += 54 + text_width(text, &FONT_8X13) + 34;
-    }
-    let note = "bars and figures repeat what the colour says; a dark frame marks the highest level";
-    let right = WIDTH as i32 - MARGIN - text_width(note, &FONT_8X13);
-    if right > x {
-        canvas.text(note, right, top + 66, &FONT_8X13, 2, FADED);
     }
 }
 
