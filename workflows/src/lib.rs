@@ -1,5 +1,9 @@
 //! The domain: what we know, what it means, what should happen next. No I/O, no clock, no async.
 
+pub mod allocate;
+pub mod demo;
 pub mod host;
 pub mod model;
+pub mod schedule;
 pub mod steps;
+pub mod twin;
