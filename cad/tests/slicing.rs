@@ -6,7 +6,10 @@ use std::ops::ControlFlow;
 use cad::mesh::Mesh;
 use cad::slice::printer::Printer;
 use cad::slice::settings::{Pattern, Settings};
-use cad::slice::{SliceError, Sliced, check, slice};
+use cad::slice::{
+    Defect, Deposit, DepositError, DepositOptions, ScannerPose, SliceError, Sliced, check, deposit,
+    deposit_with_defect, slice,
+};
 use cad::units::Mm;
 use proptest::prelude::*;
 
@@ -283,8 +286,192 @@ fn slicing_can_be_stopped() {
     assert!(matches!(result, Err(SliceError::Cancelled)));
 }
 
+/// Signed distance from the bracket's surface, exact near it.
+fn from_bracket(p: [f64; 3]) -> f64 {
+    let block = |size: [f64; 3]| {
+        let d = [0, 1, 2].map(|i| (p[i] - size[i] / 2.0).abs() - size[i] / 2.0);
+        let out = d
+            .map(|v| v.max(0.0))
+            .iter()
+            .map(|v| v * v)
+            .sum::<f64>()
+            .sqrt();
+        out + d[0].max(d[1]).max(d[2]).min(0.0)
+    };
+    let boss = ((p[0] - 45.0).hypot(p[1] - 20.0) - 12.0)
+        .max(p[2] - 16.0)
+        .max(-p[2]);
+    let bore = (p[0] - 45.0).hypot(p[1] - 20.0) - 5.0;
+    let bolt = |y: f64| (p[1] - y).hypot(p[2] - 28.0) - 3.0;
+    let solid = block([60.0, 40.0, 8.0])
+        .min(block([8.0, 40.0, 40.0]))
+        .min(boss);
+    solid.max(-bore).max(-bolt(10.0)).max(-bolt(30.0))
+}
+
+/// A scan, put back from the scanner's frame into that of the mesh.
+fn unposed(points: &[[f64; 3]], pose: &ScannerPose, placed: [f64; 3]) -> Vec<[f64; 3]> {
+    points
+        .iter()
+        .map(|p| {
+            let d: [f64; 3] = [0, 1, 2].map(|i| p[i] - pose.centre[i] - pose.shift[i]);
+            [0, 1, 2].map(|j| {
+                let back: f64 = (0..3).map(|i| pose.rotation[i][j] * d[i]).sum();
+                back + pose.centre[j] - placed[j]
+            })
+        })
+        .collect()
+}
+
+fn laid(sliced: &Sliced) -> Deposit {
+    deposit(&sliced.gcode, &DepositOptions::default(), &mut quiet).expect("deposits")
+}
+
+#[test]
+fn the_deposited_bracket_is_the_bracket() {
+    let mesh = bracket(64);
+    for settings in [solid(), Settings::default()] {
+        let sliced = sliced(&mesh, &settings);
+        let deposit = laid(&sliced);
+        let full = settings.infill_density == 1.0;
+        let iou = deposit.iou_with(&sliced.place(&mesh));
+        let off = deposit.volume_mm3() / deposit.extruded_mm3() - 1.0;
+        println!(
+            "iou {iou:.4}, model against nozzle {off:.4}, cells {:?}",
+            deposit.cells()
+        );
+        if full {
+            assert!(iou >= 0.97, "{iou}");
+            assert!((deposit.volume_mm3() / BRACKET_MM3 - 1.0).abs() < 0.015);
+        }
+        assert!(off.abs() < 0.05, "{off}");
+        let scan = deposit.surface_points(5, 0.8, 0.0);
+        let points = unposed(&scan.points, &deposit.scanner_pose(5), sliced.placed);
+        let normals = scan.normals.as_ref().expect("normals");
+        assert_eq!(normals.len(), points.len());
+        let mut off: Vec<f64> = points.iter().map(|&p| from_bracket(p)).collect();
+        off.sort_unstable_by(f64::total_cmp);
+        let at = |share: f64| off[((off.len() - 1) as f64 * share) as usize];
+        println!(
+            "{} points: {:.3} {:.3} {:.3} {:.3} {:.3} {:.3} {:.3}",
+            off.len(),
+            at(0.0),
+            at(0.001),
+            at(0.01),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
+        assert!(off.len() > 9_000, "{}", off.len());
+        assert!(at(0.01) > -0.1 && at(0.99) < 0.1);
+        assert!(at(0.0) > -0.25 && at(1.0) < 0.25);
+        assert!(at(0.5).abs() < 0.02);
+    }
+}
+
+#[test]
+fn a_scan_is_noisy_turned_and_repeatable() {
+    let sliced = sliced(&block([0.0; 3], [20.0, 16.0, 10.0]), &Settings::default());
+    let deposit = laid(&sliced);
+    let scan = deposit.surface_points(11, 0.5, 0.03);
+    assert_eq!(scan, laid(&sliced).surface_points(11, 0.5, 0.03));
+    assert_ne!(scan, deposit.surface_points(12, 0.5, 0.03));
+    assert_eq!(scan.sigma_mm, 0.03);
+    let pose = deposit.scanner_pose(11);
+    assert!(cad::mesh::length(pose.shift) >= 1.0 && cad::mesh::length(pose.shift) <= 4.0);
+    // Noise on the broad side faces, beyond corners and edges.
+    let mut squares = Vec::new();
+    for p in unposed(&scan.points, &pose, sliced.placed) {
+        if p[0] < 5.0 && p[1] > 2.0 && p[1] < 14.0 && p[2] > 1.0 && p[2] < 9.0 {
+            squares.push(p[0] * p[0]);
+        }
+    }
+    let sigma = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+    assert!(
+        squares.len() > 200 && (sigma - 0.03).abs() < 0.005,
+        "{} {sigma}",
+        squares.len()
+    );
+}
+
+#[test]
+fn each_defect_shows_in_the_scan_and_nothing_else_does() {
+    let mesh = bracket(64);
+    let sliced = sliced(&mesh, &Settings::default());
+    let options = DepositOptions::default();
+    for seed in 0..2 {
+        for defect in [Defect::None, Defect::Bump, Defect::Hole, Defect::Shift] {
+            let deposit = deposit_with_defect(&sliced.gcode, &options, defect, seed, &mut quiet)
+                .expect("deposits");
+            let scan = deposit.surface_points(seed, 0.8, 0.0);
+            let points = unposed(&scan.points, &deposit.scanner_pose(seed), sliced.placed);
+            let count = |wanted: &dyn Fn(f64) -> bool| {
+                points.iter().filter(|&&p| wanted(from_bracket(p))).count()
+            };
+            let (outside, inside) = (count(&|d| d > 0.5), count(&|d| d < -0.5));
+            println!(
+                "{seed} {defect:?}: {} points, {outside} outside, {inside} inside",
+                points.len()
+            );
+            match defect {
+                Defect::None => assert_eq!((outside, inside), (0, 0)),
+                Defect::Bump => assert!(outside > 20 && inside == 0),
+                Defect::Hole => assert!(outside == 0 && inside > 20),
+                Defect::Shift => assert!(outside > 100 && inside > 100),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_skirt_and_cold_moves_are_not_part_of_the_part() {
+    let mesh = block([0.0; 3], [12.0, 12.0, 4.0]);
+    let with = laid(&sliced(
+        &mesh,
+        &Settings {
+            skirt_loops: 3,
+            ..Settings::default()
+        },
+    ));
+    let without = laid(&sliced(
+        &mesh,
+        &Settings {
+            skirt_loops: 0,
+            ..Settings::default()
+        },
+    ));
+    assert!((with.volume_mm3() - without.volume_mm3()).abs() < 0.01 * without.volume_mm3());
+    assert!(with.extruded_mm3() > without.extruded_mm3() + 10.0);
+    let cold = sliced(&mesh, &solid())
+        .gcode
+        .replace("M109 S210", "M109 S150");
+    let refused = deposit(
+        &cold.replace("M104 S210", "M104 S150"),
+        &DepositOptions::default(),
+        &mut quiet,
+    );
+    assert_eq!(refused, Err(DepositError::Nothing));
+}
+
+#[test]
+fn a_deposit_is_bounded_in_memory_and_options_in_range() {
+    let sliced = sliced(&block([0.0; 3], [150.0, 150.0, 20.0]), &Settings::default());
+    let options = |voxel_mm| DepositOptions {
+        voxel_mm,
+        ..DepositOptions::default()
+    };
+    let error = deposit(&sliced.gcode, &options(0.04), &mut quiet).expect_err("too much");
+    assert!(
+        matches!(error, DepositError::TooMuchMemory { limit_mib: 768, .. }),
+        "{error}"
+    );
+    let error = deposit(&sliced.gcode, &options(f64::NAN), &mut quiet).expect_err("no number");
+    assert!(error.to_string().contains("`voxel_mm` is NaN"), "{error}");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn simple_solids_slice_clean_and_keep_their_volume(
@@ -316,5 +503,12 @@ proptest! {
         text in "(([GMT][0-9]{1,3}|;TYPE:A|;)( ?[XYZEFSP][-+.0-9]{0,8}){0,5}\n){0,30}",
     ) {
         let _ = check::lint(&text, &printer());
+    }
+
+    #[test]
+    fn almost_gcode_never_panics_the_machine(
+        text in "M83\nM109 S200\n(G[01]( ?[XYZEF][-+.0-9]{0,4}){0,5}\n){0,30}",
+    ) {
+        let _ = deposit(&text, &DepositOptions { voxel_mm: 0.5, filament_d: 1.75 }, &mut quiet);
     }
 }

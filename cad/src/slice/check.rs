@@ -243,8 +243,8 @@ impl<'a> State<'a> {
     fn home(&mut self, command: &Command) {
         let named = ['X', 'Y', 'Z'].map(|axis| command.get(axis).is_some());
         let all = !named.contains(&true);
-        for axis in 0..3 {
-            if all || named[axis] {
+        for (axis, named) in named.into_iter().enumerate() {
+            if all || named {
                 self.homed[axis] = true;
                 self.position[axis] = 0.0;
             }
@@ -407,9 +407,9 @@ impl<'a> State<'a> {
         }
         self.push_out(filament);
         for p in [from, to] {
-            for axis in 0..3 {
-                self.report.min[axis] = self.report.min[axis].min(p[axis]);
-                self.report.max[axis] = self.report.max[axis].max(p[axis]);
+            for (axis, v) in p.into_iter().enumerate() {
+                self.report.min[axis] = self.report.min[axis].min(v);
+                self.report.max[axis] = self.report.max[axis].max(v);
             }
         }
         self.check_flow(filament, way);

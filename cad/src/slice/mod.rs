@@ -5,20 +5,27 @@
 //! of the material that ends up on the bed, the only thing a simulated scanner ever sees.
 
 pub mod check;
-
+pub mod defect;
+pub mod deposit;
 pub mod estimate;
 mod gcode;
 mod infill;
 mod job;
 mod layer;
+mod machine;
 pub mod parse;
 mod perimeter;
 mod plan;
 mod polygon;
 pub mod printer;
 mod rng;
+mod runs;
 pub mod settings;
+mod surface;
 
+pub use defect::{Defect, deposit_with_defect};
+pub use deposit::{Deposit, DepositError, DepositOptions, deposit};
 pub use estimate::Estimate;
 pub use job::{SliceError, Sliced, slice};
 pub use layer::SolidError;
+pub use surface::ScannerPose;

@@ -45,17 +45,6 @@ pub(crate) fn subtract(a: &Region, b: &Region) -> Region {
     without_dust(a.overlay(b, OverlayRule::Difference, FillRule::NonZero))
 }
 
-/// What lies in `a`, in `b`, or in both.
-pub(crate) fn merge(a: &Region, b: &Region) -> Region {
-    if a.is_empty() {
-        return b.clone();
-    }
-    if b.is_empty() {
-        return a.clone();
-    }
-    without_dust(a.overlay(b, OverlayRule::Union, FillRule::NonZero))
-}
-
 /// Grows (`distance` > 0) or shrinks the region, with mitred corners.
 pub(crate) fn offset(region: &Region, distance: f64) -> Region {
     offset_with(region, distance, LineJoin::Miter(SHARPEST_MITRE))
@@ -178,7 +167,6 @@ pub(crate) mod tests {
         );
         assert!((area(&intersect(&a, &b)) - 25.0).abs() < 1e-4);
         assert!((area(&subtract(&a, &b)) - 75.0).abs() < 1e-4);
-        assert!((area(&merge(&a, &b)) - 175.0).abs() < 1e-4);
         assert!((area(&offset(&a, -1.0)) - 64.0).abs() < 1e-4);
         assert!((area(&offset(&a, 1.0)) - 144.0).abs() < 1e-4);
         assert!(offset(&a, -5.1).is_empty());

@@ -1,4 +1,4 @@
-//! A small seeded generator (SplitMix64), so that the same seed always gives the same numbers.
+//! A small seeded generator (`SplitMix64`), so that the same seed always gives the same numbers.
 
 /// Generator state.
 pub(crate) struct Rng(u64);
