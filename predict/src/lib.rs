@@ -1,5 +1,6 @@
 //! What the past says about the future, and how far to believe it.
 
+pub mod anomaly;
 pub mod backtest;
 pub mod calibrate;
 pub mod codec;
