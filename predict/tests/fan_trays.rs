@@ -258,7 +258,7 @@ fn units_the_model_cannot_read_are_refused_and_gaps_are_not() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
     #[test]
     fn any_content_under_a_good_checksum_is_a_usable_model_or_an_error(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),

@@ -70,7 +70,7 @@ fn statistics(window: &[Vec<f64>], column: usize) -> [f64; STATISTICS.len()] {
         return [f64::NAN; STATISTICS.len()];
     }
     let n = count as f64;
-    let last = known().last().map_or(f64::NAN, |(_, value)| value);
+    let last = known().next_back().map_or(f64::NAN, |(_, value)| value);
     let mean = known().map(|(_, value)| value).sum::<f64>() / n;
     let variance = known()
         .map(|(_, value)| (value - mean).powi(2))

@@ -1,6 +1,6 @@
 //! Histogram gradient boosting: our own, small, and the same bytes for any number of threads.
 //!
-//! Leaf-wise trees over binned features with second-order gains, as in LightGBM (Ke et al., NeurIPS
+//! Leaf-wise trees over binned features with second-order gains, as in `LightGBM` (Ke et al.,
 //! 2017) and scikit-learn's `HistGradientBoosting`. One ensemble is grown by one thread in a fixed
 //! order; parallelism lies above, between ensembles.
 
