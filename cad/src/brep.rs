@@ -16,10 +16,12 @@ use truck_modeling::{
 use truck_stepio::out::{CompleteStepDisplay, StepHeaderDescriptor, StepModel};
 
 use crate::families::bracket::Bracket;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, length, sub};
 
 /// Greatest distance between a curved face and its triangles, mm.
 const CHORD_MM: f64 = 0.02;
+/// Points closer than this are one, mm.
+const WELD_MM: f64 = 1e-3;
 
 /// Why a solid could not be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -49,18 +51,11 @@ pub fn bracket_mesh(bracket: &Bracket) -> Result<Mesh, BrepError> {
         let solid = bracket_solid(bracket)?;
         let polygon = solid.triangulation(CHORD_MM).to_polygon();
         let mut mesh = Mesh::default();
-        let mut seen: HashMap<[i64; 3], u32> = HashMap::new();
-        // Faces are meshed one by one; their common corners differ by round-off only.
+        let mut weld = Weld::default();
         let ids: Vec<u32> = polygon
             .positions()
             .iter()
-            .map(|p| {
-                let p = [p.x, p.y, p.z].map(|x| f64::from(x as f32));
-                *seen.entry(p.map(|x| (x * 1e4).round() as i64)).or_insert_with(|| {
-                    mesh.vertices.push(p);
-                    mesh.vertices.len() as u32 - 1
-                })
-            })
+            .map(|p| weld.vertex([p.x, p.y, p.z], &mut mesh.vertices))
             .collect();
         for triangle in polygon.faces().triangle_iter() {
             let [a, b, c] = triangle.map(|v| ids[v.pos]);
@@ -96,6 +91,32 @@ pub fn bracket_step(bracket: &Bracket) -> Result<String, BrepError> {
     })
 }
 
+/// Joins points that differ by round-off only: faces are meshed one by one.
+#[derive(Default)]
+struct Weld {
+    cells: HashMap<[i64; 3], u32>,
+}
+
+impl Weld {
+    /// The vertex at `p`, an old one if there is one nearby.
+    fn vertex(&mut self, p: [f64; 3], vertices: &mut Vec<[f64; 3]>) -> u32 {
+        let cell = p.map(|x| (x / WELD_MM).floor() as i64);
+        for n in 0..27 {
+            let shift = [n % 3 - 1, n / 3 % 3 - 1, n / 9 - 1];
+            let near = [0, 1, 2].map(|a| cell[a] + shift[a]);
+            if let Some(&v) = self.cells.get(&near)
+                && length(sub(vertices[v as usize], p)) < WELD_MM
+            {
+                return v;
+            }
+        }
+        let v = vertices.len() as u32;
+        vertices.push(p.map(|x| f64::from(x as f32)));
+        self.cells.insert(cell, v);
+        v
+    }
+}
+
 /// The modeller may panic; that must not take anything else down.
 fn guarded<T>(work: impl FnOnce() -> Result<T, BrepError>) -> Result<T, BrepError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(BrepError::Kernel { what: "bracket" }))
@@ -104,13 +125,15 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BrepError>) -> Result<T, BrepErro
 fn bracket_solid(b: &Bracket) -> Result<Solid, BrepError> {
     let (length, width, height) = (b.length_mm, b.width_mm, b.height_mm);
     let (plate, wall) = (b.plate_mm, b.wall_mm);
+    // Counter-clockwise about +y, the direction it is extruded along; the other way round the solid
+    // would be inside out.
     let profile = [
         [0.0, 0.0],
-        [length, 0.0],
-        [length, plate],
-        [wall, plate],
-        [wall, height],
         [0.0, height],
+        [wall, height],
+        [wall, plate],
+        [length, plate],
+        [length, 0.0],
     ];
     let corners: Vec<_> =
         profile.iter().map(|&[x, z]| builder::vertex(Point3::new(x, 0.0, z))).collect();
