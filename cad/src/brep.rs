@@ -16,10 +16,12 @@ use truck_modeling::{
 use truck_stepio::out::{CompleteStepDisplay, StepHeaderDescriptor, StepModel};
 
 use crate::families::bracket::Bracket;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, length, sub};
 
 /// Greatest distance between a curved face and its triangles, mm.
 const CHORD_MM: f64 = 0.02;
+/// Points closer than this are one, mm.
+const WELD_MM: f64 = 1e-3;
 
 /// Why a solid could not be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -49,18 +51,11 @@ pub fn bracket_mesh(bracket: &Bracket) -> Result<Mesh, BrepError> {
         let solid = bracket_solid(bracket)?;
         let polygon = solid.triangulation(CHORD_MM).to_polygon();
         let mut mesh = Mesh::default();
-        let mut seen: HashMap<[i64; 3], u32> = HashMap::new();
-        // Faces are meshed one by one; their common corners differ by round-off only.
+        let mut weld = Weld::default();
         let ids: Vec<u32> = polygon
             .positions()
             .iter()
-            .map(|p| {
-                let p = [p.x, p.y, p.z].map(|x| f64::from(x as f32));
-                *seen.entry(p.map(|x| (x * 1e4).round() as i64)).or_insert_with(|| {
-                    mesh.vertices.push(p);
-                    mesh.vertices.len() as u32 - 1
-                })
-            })
+            .map(|p| weld.vertex([p.x, p.y, p.z], &mut mesh.vertices))
             .collect();
         for triangle in polygon.faces().triangle_iter() {
             let [a, b, c] = triangle.map(|v| ids[v.pos]);
@@ -70,7 +65,10 @@ pub fn bracket_mesh(bracket: &Bracket) -> Result<Mesh, BrepError> {
         }
         let report = mesh.check();
         if !report.is_closed() {
-            return Err(BrepError::Open { what: "bracket", problem: format!("{report:?}") });
+            return Err(BrepError::Open {
+                what: "bracket",
+                problem: format!("{report:?}"),
+            });
         }
         Ok(mesh)
     })
@@ -96,6 +94,32 @@ pub fn bracket_step(bracket: &Bracket) -> Result<String, BrepError> {
     })
 }
 
+/// Joins points that differ by round-off only: faces are meshed one by one.
+#[derive(Default)]
+struct Weld {
+    cells: HashMap<[i64; 3], u32>,
+}
+
+impl Weld {
+    /// The vertex at `p`, an old one if there is one nearby.
+    fn vertex(&mut self, p: [f64; 3], vertices: &mut Vec<[f64; 3]>) -> u32 {
+        let cell = p.map(|x| (x / WELD_MM).floor() as i64);
+        for n in 0..27 {
+            let shift = [n % 3 - 1, n / 3 % 3 - 1, n / 9 - 1];
+            let near = [0, 1, 2].map(|a| cell[a] + shift[a]);
+            if let Some(&v) = self.cells.get(&near)
+                && length(sub(vertices[v as usize], p)) < WELD_MM
+            {
+                return v;
+            }
+        }
+        let v = vertices.len() as u32;
+        vertices.push(p.map(|x| f64::from(x as f32)));
+        self.cells.insert(cell, v);
+        v
+    }
+}
+
 /// The modeller may panic; that must not take anything else down.
 fn guarded<T>(work: impl FnOnce() -> Result<T, BrepError>) -> Result<T, BrepError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(BrepError::Kernel { what: "bracket" }))
@@ -104,16 +128,20 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, BrepError>) -> Result<T, BrepErro
 fn bracket_solid(b: &Bracket) -> Result<Solid, BrepError> {
     let (length, width, height) = (b.length_mm, b.width_mm, b.height_mm);
     let (plate, wall) = (b.plate_mm, b.wall_mm);
+    // Counter-clockwise about +y, the direction it is extruded along; the other way round the solid
+    // would be inside out.
     let profile = [
         [0.0, 0.0],
-        [length, 0.0],
-        [length, plate],
-        [wall, plate],
-        [wall, height],
         [0.0, height],
+        [wall, height],
+        [wall, plate],
+        [length, plate],
+        [length, 0.0],
     ];
-    let corners: Vec<_> =
-        profile.iter().map(|&[x, z]| builder::vertex(Point3::new(x, 0.0, z))).collect();
+    let corners: Vec<_> = profile
+        .iter()
+        .map(|&[x, z]| builder::vertex(Point3::new(x, 0.0, z)))
+        .collect();
     let edges: Vec<Edge> = (0..corners.len())
         .map(|n| builder::line(&corners[n], &corners[(n + 1) % corners.len()]))
         .collect();
@@ -124,13 +152,28 @@ fn bracket_solid(b: &Bracket) -> Result<Solid, BrepError> {
     let [x, y] = b.boss_mm;
     let axis = Vector3::unit_z();
     let foot = Point3::new(x, y, plate);
-    let boss = cylinder(foot, axis, b.boss_diameter_mm / 2.0, b.boss_height_mm - plate)?;
+    let boss = cylinder(
+        foot,
+        axis,
+        b.boss_diameter_mm / 2.0,
+        b.boss_height_mm - plate,
+    )?;
     let top = face_on(&mut shell, |p| p.z == plate)?;
     top.add_boundary(boss[0].boundaries()[0].clone());
     shell.extend(boss.into_iter().skip(1));
 
-    let bore = cylinder(Point3::new(x, y, 0.0), axis, b.bore_diameter_mm / 2.0, b.boss_height_mm)?;
-    drill(&mut shell, bore, |p| p.z == 0.0, |p| p.z == b.boss_height_mm)?;
+    let bore = cylinder(
+        Point3::new(x, y, 0.0),
+        axis,
+        b.bore_diameter_mm / 2.0,
+        b.boss_height_mm,
+    )?;
+    drill(
+        &mut shell,
+        bore,
+        |p| p.z == 0.0,
+        |p| p.z == b.boss_height_mm,
+    )?;
     for &[y, z] in &b.bolts_mm {
         let start = Point3::new(0.0, y, z);
         let hole = cylinder(start, Vector3::unit_x(), b.bolt_diameter_mm / 2.0, wall)?;
@@ -145,7 +188,11 @@ fn bracket_solid(b: &Bracket) -> Result<Solid, BrepError> {
 
 /// A closed cylinder: bottom, side, top.
 fn cylinder(from: Point3, axis: Vector3, radius: f64, length: f64) -> Result<Shell, BrepError> {
-    let across = if axis.x.abs() > 0.5 { Vector3::unit_y() } else { Vector3::unit_x() };
+    let across = if axis.x.abs() > 0.5 {
+        Vector3::unit_y()
+    } else {
+        Vector3::unit_x()
+    };
     let start = builder::vertex(from + across * radius);
     // Anything beyond a full turn closes the circle.
     let circle = builder::rsweep(&start, from, axis, Rad(7.0));
@@ -162,7 +209,12 @@ fn drill(
     let last = hole.len() - 1;
     face_on(shell, near)?.add_boundary(hole[0].boundaries()[0].inverse());
     face_on(shell, far)?.add_boundary(hole[last].boundaries()[0].inverse());
-    shell.extend(hole.into_iter().take(last).skip(1).map(|face| face.inverse()));
+    shell.extend(
+        hole.into_iter()
+            .take(last)
+            .skip(1)
+            .map(|face| face.inverse()),
+    );
     Ok(())
 }
 
@@ -179,11 +231,17 @@ fn plane(wires: &[Wire]) -> Result<Face, BrepError> {
 }
 
 fn boundary(solid: Solid) -> Result<Shell, BrepError> {
-    solid.into_boundaries().pop().ok_or_else(|| open("no boundary"))
+    solid
+        .into_boundaries()
+        .pop()
+        .ok_or_else(|| open("no boundary"))
 }
 
 fn open(problem: &str) -> BrepError {
-    BrepError::Open { what: "bracket", problem: problem.into() }
+    BrepError::Open {
+        what: "bracket",
+        problem: problem.into(),
+    }
 }
 
 #[cfg(test)]
@@ -199,7 +257,11 @@ mod tests {
         let expected = bracket.solid_volume_mm3();
         // Chords cut a little off the boss and leave a little in the holes.
         let error = mesh.volume_mm3() / expected - 1.0;
-        assert!(error.abs() < 0.003, "{} is not {expected}", mesh.volume_mm3());
+        assert!(
+            error.abs() < 0.003,
+            "{} is not {expected}",
+            mesh.volume_mm3()
+        );
         let bounds = mesh.bounds().unwrap();
         assert_eq!((bounds.min, bounds.max), ([0.0; 3], [60.0, 40.0, 40.0]));
     }
@@ -216,7 +278,11 @@ mod tests {
 
     #[test]
     fn other_parameters_close_too() {
-        let mut bracket = Bracket { length_mm: 80.0, wall_mm: 4.0, ..Bracket::default() };
+        let mut bracket = Bracket {
+            length_mm: 80.0,
+            wall_mm: 4.0,
+            ..Bracket::default()
+        };
         bracket.bolts_mm = vec![[20.0, 28.0]];
         bracket.boss_mm = [60.0, 17.0];
         assert!(bracket_mesh(&bracket).is_ok());

@@ -42,13 +42,13 @@ pub enum Part {
 pub struct Material {
     /// Name the printer knows it by.
     pub name: String,
-    /// Young's modulus, MPa.
+    /// Young's modulus in N/mm².
     pub e_mpa: f64,
     /// Poisson's ratio.
     pub nu: f64,
     /// Density, g/cm³.
     pub density_g_cm3: f64,
-    /// Yield strength of the printed material, MPa.
+    /// Yield strength of the printed material in N/mm².
     pub yield_mpa: f64,
 }
 
@@ -232,8 +232,9 @@ impl Brief {
     /// # Errors
     /// The first thing wrong with it, naming the field and what would be right.
     pub fn from_toml(text: &str) -> Result<Self, BriefError> {
-        let brief: Self = toml::from_str(text)
-            .map_err(|e| BriefError::Syntax { message: e.to_string().trim_end().to_owned() })?;
+        let brief: Self = toml::from_str(text).map_err(|e| BriefError::Syntax {
+            message: e.to_string().trim_end().to_owned(),
+        })?;
         brief.validate()?;
         Ok(brief)
     }
@@ -243,7 +244,9 @@ impl Brief {
     /// # Errors
     /// If a number has no TOML form.
     pub fn to_toml(&self) -> Result<String, BriefError> {
-        toml::to_string(self).map_err(|e| BriefError::Syntax { message: e.to_string() })
+        toml::to_string(self).map_err(|e| BriefError::Syntax {
+            message: e.to_string(),
+        })
     }
 
     /// The family's frozen regions, keep-outs and interfaces.
@@ -257,7 +260,9 @@ impl Brief {
     #[must_use]
     pub fn counts(&self) -> [usize; 3] {
         // The tiny slack keeps 60 / 0.6 at 100.
-        self.design_space().size().map(|s| (s / self.optimise.voxel_mm - 1e-9).ceil() as usize)
+        self.design_space()
+            .size()
+            .map(|s| (s / self.optimise.voxel_mm - 1e-9).ceil() as usize)
     }
 
     /// Checks everything that can be known before computing.
@@ -278,19 +283,32 @@ impl Brief {
         ];
         for (field, value) in own.into_iter().chain(bracket.sizes()) {
             if !(value.is_finite() && value > 0.0) {
-                return Err(BriefError::NonPositive { field: field.into(), value });
+                return Err(BriefError::NonPositive {
+                    field: field.into(),
+                    value,
+                });
             }
         }
         let ranges = [
             ("material.nu", self.material.nu, 0.0, 0.45),
-            ("optimise.volume_fraction", self.optimise.volume_fraction, 0.01, 0.95),
+            (
+                "optimise.volume_fraction",
+                self.optimise.volume_fraction,
+                0.01,
+                0.95,
+            ),
             (
                 "optimise.max_volume_fraction",
                 self.optimise.max_volume_fraction,
                 self.optimise.volume_fraction,
                 0.95,
             ),
-            ("optimise.iterations", self.optimise.iterations as f64, 1.0, 500.0),
+            (
+                "optimise.iterations",
+                self.optimise.iterations as f64,
+                1.0,
+                500.0,
+            ),
             ("required_fos", self.required_fos, 1.0, 100.0),
             ("part.length_mm", bracket.length_mm, 5.0, 1000.0),
             ("part.width_mm", bracket.width_mm, 5.0, 1000.0),
@@ -298,11 +316,19 @@ impl Brief {
         ];
         for (field, value, least, greatest) in ranges {
             if !(value >= least && value <= greatest) {
-                return Err(BriefError::OutOfRange { field: field.into(), value, least, greatest });
+                return Err(BriefError::OutOfRange {
+                    field: field.into(),
+                    value,
+                    least,
+                    greatest,
+                });
             }
         }
         if let Some((field, problem)) = bracket.contradiction() {
-            return Err(BriefError::Contradiction { field: field.into(), problem });
+            return Err(BriefError::Contradiction {
+                field: field.into(),
+                problem,
+            });
         }
         self.validate_voxels(bracket)?;
         self.validate_loads()
@@ -332,7 +358,11 @@ impl Brief {
         let frozen = self.frozen_share();
         let value = self.optimise.volume_fraction;
         if value < frozen + 0.01 {
-            return Err(BriefError::VolumeBelowFrozen { value, frozen, remedy: frozen + 0.06 });
+            return Err(BriefError::VolumeBelowFrozen {
+                value,
+                frozen,
+                remedy: frozen + 0.06,
+            });
         }
         Ok(())
     }
@@ -355,17 +385,32 @@ impl Brief {
             };
             let Some(interface) = space.interface(&load.at) else {
                 let at = load.at.clone();
-                return Err(BriefError::UnknownInterface { index, name, at, known: known(false) });
+                return Err(BriefError::UnknownInterface {
+                    index,
+                    name,
+                    at,
+                    known: known(false),
+                });
             };
             if interface.role != InterfaceRole::Load {
                 let at = load.at.clone();
-                return Err(BriefError::NotALoadInterface { index, name, at, known: known(true) });
+                return Err(BriefError::NotALoadInterface {
+                    index,
+                    name,
+                    at,
+                    known: known(true),
+                });
             }
             if let Some(point) = load.point_mm
-                && !(space.envelope_depth(point) >= 0.0)
+                && (point.iter().any(|x| x.is_nan()) || space.envelope_depth(point) < 0.0)
             {
                 let envelope = space.envelope.max;
-                return Err(BriefError::LoadOutsideEnvelope { index, name, point, envelope });
+                return Err(BriefError::LoadOutsideEnvelope {
+                    index,
+                    name,
+                    point,
+                    envelope,
+                });
             }
             let size = crate::mesh::length(load.force_n);
             if !(size.is_finite() && size > 0.0) {
@@ -374,7 +419,10 @@ impl Brief {
             }
             if !(load.weight.is_finite() && load.weight > 0.0) {
                 let field = format!("load[{index}].weight");
-                return Err(BriefError::NonPositive { field, value: load.weight });
+                return Err(BriefError::NonPositive {
+                    field,
+                    value: load.weight,
+                });
             }
         }
         Ok(())
@@ -445,22 +493,44 @@ force_n = [0.0, 30.0, 0.0]
     #[test]
     fn every_mistake_is_a_distinct_error_that_names_the_field() {
         let cases = [
-            ("required_fos = 2.0", "required_fos = 2.0\ncolour = 1", "colour"),
-            ("voxel_mm = 2.0", "voxel_mm = -2.0", "`optimise.voxel_mm` is -2"),
+            (
+                "required_fos = 2.0",
+                "required_fos = 2.0\ncolour = 1",
+                "colour",
+            ),
+            (
+                "voxel_mm = 2.0",
+                "voxel_mm = -2.0",
+                "`optimise.voxel_mm` is -2",
+            ),
             ("voxel_mm = 2.0", "voxel_mm = 9.0", "too coarse"),
             ("voxel_mm = 2.0", "voxel_mm = 0.2", "quota"),
-            ("voxel_mm = 2.0", "voxel_mm = 2.0\nvolume_fraction = 0.05", "frozen interfaces"),
+            (
+                "voxel_mm = 2.0",
+                "voxel_mm = 2.0\nvolume_fraction = 0.05",
+                "frozen interfaces",
+            ),
             ("nu = 0.38", "nu = 0.6", "`material.nu` is 0.6"),
             ("at = \"boss\"", "at = \"lid\"", "interface `lid`"),
             ("at = \"boss\"", "at = \"bolt_1\"", "takes no loads"),
-            ("at = \"boss\"", "at = \"boss\"\npoint_mm = [70.0, 0.0, 0.0]", "outside the envelope"),
+            (
+                "at = \"boss\"",
+                "at = \"boss\"\npoint_mm = [70.0, 0.0, 0.0]",
+                "outside the envelope",
+            ),
             ("[part]", "[part]\nlength_mm = 0.0", "`part.length_mm` is 0"),
             ("[part]", "[part]\nlenght_mm = 60.0", "lenght_mm"),
             ("[part]", "[part]\nboss_mm = [55.0, 20.0]", "part.boss_mm"),
-            ("force_n = [0.0, 0.0, -120.0]", "force_n = [0.0, 0.0, nan]", "load[0].force_n"),
+            (
+                "force_n = [0.0, 0.0, -120.0]",
+                "force_n = [0.0, 0.0, nan]",
+                "load[0].force_n",
+            ),
         ];
         for (from, to, expected) in cases {
-            let error = Brief::from_toml(&BRACKET.replacen(from, to, 1)).unwrap_err().to_string();
+            let error = Brief::from_toml(&BRACKET.replacen(from, to, 1))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{to}: {error}");
         }
     }

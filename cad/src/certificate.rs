@@ -28,7 +28,7 @@ pub struct Certificate {
     pub compliance_n_mm: f64,
     /// Greatest displacement of any node in any case, mm.
     pub max_displacement_mm: f64,
-    /// Greatest von Mises stress at an element centre in any case, MPa.
+    /// Greatest von Mises stress at an element centre in any case, N/mm².
     pub max_von_mises_mpa: f64,
     /// Yield strength over that stress.
     pub factor_of_safety: f64,
@@ -69,7 +69,7 @@ pub struct LoadCaseResult {
     pub compliance_n_mm: f64,
     /// Greatest displacement of a node, mm.
     pub max_displacement_mm: f64,
-    /// Greatest von Mises stress, MPa.
+    /// Greatest von Mises stress, N/mm².
     pub max_von_mises_mpa: f64,
     /// Where that is, mm.
     pub weakest_point_mm: [f64; 3],
@@ -125,9 +125,15 @@ pub fn certify_mesh(
         if progress(n as f64 / model.cases.len() as f64) == ControlFlow::Break(()) {
             return Err(CertificateError::Cancelled);
         }
-        load_cases.push(analyse(&model, &preconditioner, n, brief.material.yield_mpa)?);
+        load_cases.push(analyse(
+            &model,
+            &preconditioner,
+            n,
+            brief.material.yield_mpa,
+        )?);
     }
-    let worst = |value: fn(&LoadCaseResult) -> f64| load_cases.iter().map(value).fold(0.0, f64::max);
+    let worst =
+        |value: fn(&LoadCaseResult) -> f64| load_cases.iter().map(value).fold(0.0, f64::max);
     let volume_mm3 = mesh.volume_mm3();
     let max_von_mises_mpa = worst(|c| c.max_von_mises_mpa);
     let elements = model.solid.iter().filter(|&&s| s).count();
@@ -144,7 +150,11 @@ pub fn certify_mesh(
         elements,
         voxel_mm: h,
         solver: Solved {
-            iterations: load_cases.iter().map(|c| c.solver.iterations).max().unwrap_or(0),
+            iterations: load_cases
+                .iter()
+                .map(|c| c.solver.iterations)
+                .max()
+                .unwrap_or(0),
             residual: worst(|c| c.solver.residual),
         },
         load_cases,
@@ -161,8 +171,7 @@ pub fn certify_mesh(
 impl Certificate {
     fn judge(&mut self, loose: usize, analysed_mm3: f64) {
         let reasons = &mut self.reasons;
-        // A mean of many numbers of equal sign cannot be NaN; a stress of zero means no load.
-        if !(self.factor_of_safety >= self.required_fos) {
+        if self.factor_of_safety.is_nan() || self.factor_of_safety < self.required_fos {
             reasons.push(format!(
                 "factor of safety {:.2} is below the required {:.2}",
                 self.factor_of_safety, self.required_fos
@@ -172,7 +181,10 @@ impl Certificate {
             reasons.push("the mesh is not closed".into());
         }
         if self.watertight.components != 1 {
-            reasons.push(format!("the mesh has {} pieces", self.watertight.components));
+            reasons.push(format!(
+                "the mesh has {} pieces",
+                self.watertight.components
+            ));
         }
         if loose > 0 {
             reasons.push(format!("{loose} voxels hang free of the supports"));
@@ -198,7 +210,9 @@ fn check_bounds(mesh: &Mesh, envelope: crate::mesh::Bounds) -> Result<(), Certif
         if !(low >= envelope.min[a] - 1e-3 && high <= envelope.max[a] + 1e-3) {
             return foreign(format!(
                 "it spans {low:.2} to {high:.2} mm along {}, the envelope {:.2} to {:.2} mm",
-                ["x", "y", "z"][a], envelope.min[a], envelope.max[a]
+                ["x", "y", "z"][a],
+                envelope.min[a],
+                envelope.max[a]
             ));
         }
     }
@@ -214,8 +228,19 @@ fn analyse(
     let (load, force) = &model.cases[case];
     let grid = &model.grid;
     let mut u = vec![0.0; force.len()];
-    let solver = solve(grid, preconditioner, &model.e, force, &mut u, TOLERANCE, LIMIT)
-        .map_err(|source| CertificateError::Solve { case: load.name.clone(), source })?;
+    let solver = solve(
+        grid,
+        preconditioner,
+        &model.e,
+        force,
+        &mut u,
+        TOLERANCE,
+        LIMIT,
+    )
+    .map_err(|source| CertificateError::Solve {
+        case: load.name.clone(),
+        source,
+    })?;
     let nodes = grid.nodes();
     let mut touched = vec![false; nodes];
     for (element, _) in model.solid.iter().enumerate().filter(|(_, solid)| **solid) {
@@ -241,8 +266,7 @@ fn analyse(
         compliance_n_mm: dot(force, &u),
         max_displacement_mm,
         max_von_mises_mpa: stress,
-        weakest_point_mm: [0, 1, 2]
-            .map(|a| model.origin[a] + (at[a] as f64 + 0.5) * grid.voxel_mm),
+        weakest_point_mm: [0, 1, 2].map(|a| model.origin[a] + (at[a] as f64 + 0.5) * grid.voxel_mm),
         factor_of_safety: yield_mpa / stress.max(f64::MIN_POSITIVE),
         solver,
     })

@@ -1,6 +1,6 @@
-//! A small seeded generator (SplitMix64), so that randomness always comes from an argument.
+//! A small seeded generator (`SplitMix64`), so that randomness always comes from an argument.
 
-/// SplitMix64: 64 bits of state, equal sequences for equal seeds on every machine.
+/// `SplitMix64`: 64 bits of state, equal sequences for equal seeds on every machine.
 #[derive(Debug, Clone)]
 pub struct Rng {
     state: u64,

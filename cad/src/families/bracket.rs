@@ -77,7 +77,10 @@ impl Bracket {
         let pad = self.pad_diameter_mm / 2.0;
         let boss = self.boss_diameter_mm / 2.0;
         if self.bolts_mm.is_empty() {
-            return Some(("part.bolts_mm", "needs at least one bolt to hold the part".into()));
+            return Some((
+                "part.bolts_mm",
+                "needs at least one bolt to hold the part".into(),
+            ));
         }
         if self.pad_diameter_mm < self.bolt_diameter_mm + 2.0 {
             return Some((
@@ -95,7 +98,10 @@ impl Bracket {
             if !(y >= pad && y <= self.width_mm - pad && z >= pad && z <= self.height_mm - pad) {
                 return Some((
                     "part.bolts_mm",
-                    format!("bolt {} at y {y}, z {z} has its pad outside the wall", n + 1),
+                    format!(
+                        "bolt {} at y {y}, z {z} has its pad outside the wall",
+                        n + 1
+                    ),
                 ));
             }
             if z - pad < self.plate_mm {
@@ -128,7 +134,10 @@ impl Bracket {
             ));
         }
         if self.wall_mm >= self.length_mm || self.plate_mm >= self.height_mm {
-            return Some(("part.wall_mm", "wall and plate must be thinner than the part".into()));
+            return Some((
+                "part.wall_mm",
+                "wall and plate must be thinner than the part".into(),
+            ));
         }
         None
     }
@@ -154,8 +163,10 @@ impl Bracket {
     /// Each pad is a column down to the bed, so that it prints without support.
     #[must_use]
     pub fn design_space(&self) -> DesignSpace {
-        let envelope =
-            Bounds { min: [0.0; 3], max: [self.length_mm, self.width_mm, self.height_mm] };
+        let envelope = Bounds {
+            min: [0.0; 3],
+            max: [self.length_mm, self.width_mm, self.height_mm],
+        };
         let (hole, pad) = (self.bolt_diameter_mm / 2.0, self.pad_diameter_mm / 2.0);
         let (bore, boss) = (self.bore_diameter_mm / 2.0, self.boss_diameter_mm / 2.0);
         let [bx, by] = self.boss_mm;
@@ -179,7 +190,11 @@ impl Bracket {
                 normal: [0.0, 0.0, 1.0],
                 kind: InterfaceKind::Plane,
                 role: InterfaceRole::Load,
-                extent: Extent { inner_mm: bore, outer_mm: boss, depth_mm: 0.0 },
+                extent: Extent {
+                    inner_mm: bore,
+                    outer_mm: boss,
+                    depth_mm: 0.0,
+                },
             },
             Interface {
                 name: "bore".into(),
@@ -187,7 +202,11 @@ impl Bracket {
                 normal: [0.0, 0.0, 1.0],
                 kind: InterfaceKind::Bore,
                 role: InterfaceRole::Datum,
-                extent: Extent { inner_mm: bore, outer_mm: bore, depth_mm: self.boss_height_mm },
+                extent: Extent {
+                    inner_mm: bore,
+                    outer_mm: bore,
+                    depth_mm: self.boss_height_mm,
+                },
             },
             Interface {
                 name: "foot".into(),
@@ -195,14 +214,26 @@ impl Bracket {
                 normal: [0.0, 0.0, -1.0],
                 kind: InterfaceKind::Plane,
                 role: InterfaceRole::Datum,
-                extent: Extent { inner_mm: bore, outer_mm: boss, depth_mm: 0.0 },
+                extent: Extent {
+                    inner_mm: bore,
+                    outer_mm: boss,
+                    depth_mm: 0.0,
+                },
             },
         ];
         for (n, &[y, z]) in self.bolts_mm.iter().enumerate() {
-            let along_x =
-                |radius, from, to| Shape::Cylinder { axis: 0, centre: [0.0, y, z], radius, from, to };
+            let along_x = |radius, from, to| Shape::Cylinder {
+                axis: 0,
+                centre: [0.0, y, z],
+                radius,
+                from,
+                to,
+            };
             solids.push(along_x(pad, 0.0, self.wall_mm));
-            solids.push(Shape::Cuboid { min: [0.0, y - pad, 0.0], max: [self.wall_mm, y + pad, z] });
+            solids.push(Shape::Cuboid {
+                min: [0.0, y - pad, 0.0],
+                max: [self.wall_mm, y + pad, z],
+            });
             voids.push(along_x(hole, -1e3, 1e3));
             // Room for the bolt's head and the tool.
             voids.push(along_x(pad, self.wall_mm, 1e3));
@@ -212,7 +243,11 @@ impl Bracket {
                 normal: [-1.0, 0.0, 0.0],
                 kind: InterfaceKind::Plane,
                 role: InterfaceRole::Support,
-                extent: Extent { inner_mm: hole, outer_mm: pad, depth_mm: 0.0 },
+                extent: Extent {
+                    inner_mm: hole,
+                    outer_mm: pad,
+                    depth_mm: 0.0,
+                },
             });
             interfaces.push(Interface {
                 name: format!("bolt_{}_head", n + 1),
@@ -220,7 +255,11 @@ impl Bracket {
                 normal: [1.0, 0.0, 0.0],
                 kind: InterfaceKind::Plane,
                 role: InterfaceRole::Datum,
-                extent: Extent { inner_mm: hole, outer_mm: pad, depth_mm: 0.0 },
+                extent: Extent {
+                    inner_mm: hole,
+                    outer_mm: pad,
+                    depth_mm: 0.0,
+                },
             });
             interfaces.push(Interface {
                 name: format!("bolt_{}_bore", n + 1),
@@ -228,10 +267,19 @@ impl Bracket {
                 normal: [1.0, 0.0, 0.0],
                 kind: InterfaceKind::Bore,
                 role: InterfaceRole::Datum,
-                extent: Extent { inner_mm: hole, outer_mm: hole, depth_mm: self.wall_mm },
+                extent: Extent {
+                    inner_mm: hole,
+                    outer_mm: hole,
+                    depth_mm: self.wall_mm,
+                },
             });
         }
-        DesignSpace { envelope, solids, voids, interfaces }
+        DesignSpace {
+            envelope,
+            solids,
+            voids,
+            interfaces,
+        }
     }
 
     /// Volume of the parametric solid (plate, wall, boss, minus holes), mm³.
@@ -266,7 +314,8 @@ mod tests {
 
     #[test]
     fn contradictions_name_the_field() {
-        let cases: [(&str, fn(&mut Bracket)); 4] = [
+        type Spoil = fn(&mut Bracket);
+        let cases: [(&str, Spoil); 4] = [
             ("part.bolts_mm", |b| b.bolts_mm[0] = [2.0, 28.0]),
             ("part.boss_mm", |b| b.boss_mm = [55.0, 20.0]),
             ("part.boss_height_mm", |b| b.boss_height_mm = 80.0),

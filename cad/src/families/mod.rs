@@ -103,7 +103,13 @@ impl Shape {
             Self::Cuboid { min, max } => {
                 box_depth([0, 1, 2].map(|a| (p[a] - min[a]).min(max[a] - p[a])))
             }
-            Self::Cylinder { axis, centre, radius, from, to } => {
+            Self::Cylinder {
+                axis,
+                centre,
+                radius,
+                from,
+                to,
+            } => {
                 let (b, c) = ((axis + 1) % 3, (axis + 2) % 3);
                 let radial = radius - (p[b] - centre[b]).hypot(p[c] - centre[c]);
                 let axial = (p[axis] - from).min(to - p[axis]);
@@ -129,7 +135,11 @@ impl DesignSpace {
     /// Distance to the envelope, positive inside.
     #[must_use]
     pub fn envelope_depth(&self, p: [f64; 3]) -> f64 {
-        Shape::Cuboid { min: self.envelope.min, max: self.envelope.max }.depth(p)
+        Shape::Cuboid {
+            min: self.envelope.min,
+            max: self.envelope.max,
+        }
+        .depth(p)
     }
 
     /// Edge lengths of the envelope, mm.
@@ -168,5 +178,9 @@ fn box_depth(depths: [f64; 3]) -> f64 {
     if inside >= 0.0 {
         return inside;
     }
-    -depths.iter().map(|d| d.min(0.0).powi(2)).sum::<f64>().sqrt()
+    -depths
+        .iter()
+        .map(|d| d.min(0.0).powi(2))
+        .sum::<f64>()
+        .sqrt()
 }

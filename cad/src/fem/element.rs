@@ -13,7 +13,13 @@ pub fn stiffness(nu: f64) -> Matrix24 {
     let mut ke = [[0.0; 24]; 24];
     let g = 0.5 / 3.0f64.sqrt();
     for point in 0..8usize {
-        let p = [0, 1, 2].map(|a| if point >> a & 1 == 1 { 0.5 + g } else { 0.5 - g });
+        let p = [0, 1, 2].map(|a| {
+            if point >> a & 1 == 1 {
+                0.5 + g
+            } else {
+                0.5 - g
+            }
+        });
         let b = strain_matrix(p);
         let mut db = [[0.0; 24]; 6];
         for r in 0..6 {
@@ -37,9 +43,8 @@ pub fn elasticity(nu: f64) -> [[f64; 6]; 6] {
     let scale = 1.0 / ((1.0 + nu) * (1.0 - 2.0 * nu));
     let mut d = [[0.0; 6]; 6];
     for r in 0..3 {
-        for c in 0..3 {
-            d[r][c] = scale * if r == c { 1.0 - nu } else { nu };
-        }
+        d[r][..3].fill(scale * nu);
+        d[r][r] = scale * (1.0 - nu);
         d[r + 3][r + 3] = scale * (1.0 - 2.0 * nu) / 2.0;
     }
     d
@@ -58,8 +63,8 @@ pub fn strain_matrix(p: [f64; 3]) -> [[f64; 24]; 6] {
             value(0) * value(1) * slope(2),
         ];
         let c = 3 * node;
-        for a in 0..3 {
-            b[a][c + a] = d[a];
+        for (a, d) in d.into_iter().enumerate() {
+            b[a][c + a] = d;
         }
         b[3][c] = d[1];
         b[3][c + 1] = d[0];
@@ -89,7 +94,13 @@ impl Modes {
     /// Transforms an element stiffness.
     #[must_use]
     pub fn of(ke: &Matrix24) -> Self {
-        let sign = |s: usize, a: usize| if (s & a).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |s: usize, a: usize| {
+            if (s & a).count_ones().is_multiple_of(2) {
+                1.0
+            } else {
+                -1.0
+            }
+        };
         let mut blocks = [[[0.0; 3]; 3]; 8];
         for (g, block) in blocks.iter_mut().enumerate() {
             for c in 0..3 {
@@ -106,7 +117,11 @@ impl Modes {
                 }
             }
         }
-        Self { blocks, diagonal: ke[0][0], bound: greatest_eigenvalue(ke) / ke[0][0] * 1.01 }
+        Self {
+            blocks,
+            diagonal: ke[0][0],
+            bound: greatest_eigenvalue(ke) / ke[0][0] * 1.01,
+        }
     }
 }
 
@@ -140,7 +155,9 @@ mod tests {
                 let at = [0, 1, 2].map(|b| (a >> b & 1) as f64);
                 v[3 * a..3 * a + 3].copy_from_slice(&u(at));
             }
-            (0..24).map(|r| (0..24).map(|c| v[r] * ke[r][c] * v[c]).sum::<f64>()).sum::<f64>()
+            (0..24)
+                .map(|r| (0..24).map(|c| v[r] * ke[r][c] * v[c]).sum::<f64>())
+                .sum::<f64>()
         };
         assert!(energy(&|_| [1.0, 2.0, 3.0]).abs() < 1e-13);
         assert!(energy(&|p| [-p[1], p[0], 0.0]).abs() < 1e-13);
@@ -152,15 +169,21 @@ mod tests {
     fn the_mode_blocks_hold_the_whole_matrix() {
         let ke = stiffness(0.3);
         let modes = Modes::of(&ke);
-        let sign = |s: usize, a: usize| if (s & a).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
-        for r in 0..24 {
-            for c in 0..24 {
+        let sign = |s: usize, a: usize| {
+            if (s & a).count_ones().is_multiple_of(2) {
+                1.0
+            } else {
+                -1.0
+            }
+        };
+        for (r, row) in ke.iter().enumerate() {
+            for (c, expected) in row.iter().enumerate() {
                 let mut sum = 0.0;
                 for g in 0..8 {
                     let (s, t) = (g ^ (1 << (r % 3)), g ^ (1 << (c % 3)));
                     sum += sign(s, r / 3) * modes.blocks[g][r % 3][c % 3] * sign(t, c / 3);
                 }
-                assert!((sum - ke[r][c]).abs() < 1e-14, "{r} {c}: {sum} {}", ke[r][c]);
+                assert!((sum - expected).abs() < 1e-14, "{r} {c}: {sum} {expected}");
             }
         }
     }

@@ -33,7 +33,14 @@ impl Grid {
     pub fn new(counts: [usize; 3], voxel_mm: f64, nu: f64) -> Self {
         let ke = stiffness(nu).map(|row| row.map(|x| x * voxel_mm));
         let modes = Modes::of(&ke);
-        Self { counts, voxel_mm, nu, fixed: Vec::new(), ke, modes }
+        Self {
+            counts,
+            voxel_mm,
+            nu,
+            fixed: Vec::new(),
+            ke,
+            modes,
+        }
     }
 
     /// Number of elements.
@@ -85,7 +92,8 @@ impl Grid {
     /// Holds all three components of some nodes.
     pub fn fix_nodes(&mut self, nodes: &[usize]) {
         let all = self.nodes();
-        self.fixed.extend(nodes.iter().flat_map(|&n| [n, all + n, 2 * all + n]));
+        self.fixed
+            .extend(nodes.iter().flat_map(|&n| [n, all + n, 2 * all + n]));
         self.fixed.sort_unstable();
         self.fixed.dedup();
     }
@@ -110,7 +118,7 @@ impl Grid {
                 .for_each(|(n, ((yx, yy), yz))| {
                     let k = 2 * n + parity;
                     if k < self.counts[2] {
-                        self.apply_layer(e, x, k, [yx, yy, yz]);
+                        self.apply_layer(e, x, k, &mut [yx, yy, yz]);
                     }
                 });
         }
@@ -120,7 +128,7 @@ impl Grid {
     }
 
     /// Adds element layer `k`; the outputs start at node layer `k`.
-    fn apply_layer(&self, e: &[f64], x: &[f64], k: usize, y: [&mut [f64]; 3]) {
+    fn apply_layer(&self, e: &[f64], x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
         let [nx, ny, _] = self.counts;
         let nodes = self.nodes();
         let row = nx + 1;
@@ -151,8 +159,7 @@ impl Grid {
                 multiply(&self.modes, &mut u, &scale);
                 for (c, u) in u.iter().enumerate() {
                     for (a, u) in u.iter().enumerate() {
-                        let start =
-                            (a >> 2) * layer + (j + (a >> 1 & 1)) * row + i + (a & 1);
+                        let start = (a >> 2) * layer + (j + (a >> 1 & 1)) * row + i + (a & 1);
                         if m == LANES {
                             for (y, u) in y[c][start..start + LANES].iter_mut().zip(u) {
                                 *y += u;
@@ -238,10 +245,12 @@ fn walsh<const M: usize>(u: &mut [[f64; M]; 8]) {
     for bit in [1, 2, 4usize] {
         for a in 0..8usize {
             if a & bit == 0 {
-                for l in 0..M {
-                    let (p, q) = (u[a][l], u[a | bit][l]);
-                    u[a][l] = p + q;
-                    u[a | bit][l] = p - q;
+                let (p, q) = (u[a], u[a | bit]);
+                for ((sum, p), q) in u[a].iter_mut().zip(p).zip(q) {
+                    *sum = p + q;
+                }
+                for ((difference, p), q) in u[a | bit].iter_mut().zip(p).zip(q) {
+                    *difference = p - q;
                 }
             }
         }

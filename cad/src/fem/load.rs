@@ -119,7 +119,10 @@ pub fn load_cases(
     let shock = weight * (1.0 + inputs.shock_g);
     let mut cases = vec![
         case("transport shock down", [0.0, 0.0, -shock]),
-        case("transport shock sideways", [0.0, weight * inputs.shock_g, -weight]),
+        case(
+            "transport shock sideways",
+            [0.0, weight * inputs.shock_g, -weight],
+        ),
     ];
     if mode == FailureMode::ImbalanceFromBearingWear {
         let pull = imbalance_load(inputs)?;
@@ -137,11 +140,21 @@ impl LoadInputs {
             ("rotor_mass_kg", self.rotor_mass_kg, 1e-4, 100.0),
             ("carried_mass_kg", self.carried_mass_kg, 1e-4, 1000.0),
             ("shock_g", self.shock_g, 0.0, 500.0),
-            ("greatest_amplification", self.greatest_amplification, 1.0, 20.0),
+            (
+                "greatest_amplification",
+                self.greatest_amplification,
+                1.0,
+                20.0,
+            ),
         ];
         for (field, value, least, greatest) in ranges {
             if !(value >= least && value <= greatest) {
-                return Err(LoadError::OutOfRange { field, value, least, greatest });
+                return Err(LoadError::OutOfRange {
+                    field,
+                    value,
+                    least,
+                    greatest,
+                });
             }
         }
         Ok(())
@@ -162,7 +175,11 @@ mod tests {
     #[test]
     fn the_load_follows_the_vibration_continuously_and_upwards() {
         let at = |vibration_ratio: f64| {
-            imbalance_load(&LoadInputs { vibration_ratio, ..LoadInputs::default() }).unwrap()
+            imbalance_load(&LoadInputs {
+                vibration_ratio,
+                ..LoadInputs::default()
+            })
+            .unwrap()
         };
         let mut before = at(0.5);
         for n in 51..=1000 {
@@ -176,8 +193,16 @@ mod tests {
     #[test]
     fn a_broken_sensor_is_refused_by_name() {
         for vibration_ratio in [-1.0, 1e3, f64::NAN] {
-            let inputs = LoadInputs { vibration_ratio, ..LoadInputs::default() };
-            assert!(imbalance_load(&inputs).unwrap_err().to_string().contains("vibration_ratio"));
+            let inputs = LoadInputs {
+                vibration_ratio,
+                ..LoadInputs::default()
+            };
+            assert!(
+                imbalance_load(&inputs)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("vibration_ratio")
+            );
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Model {
     pub origin: [f64; 3],
     /// Which elements are material.
     pub solid: Vec<bool>,
-    /// Young's modulus per element, MPa.
+    /// Young's modulus per element, N/mm².
     pub e: Vec<f64>,
     /// Nodes held still.
     pub supports: Vec<usize>,
@@ -80,19 +80,25 @@ impl Model {
             cases.push((load.clone(), force));
         }
         let e_mpa = brief.material.e_mpa;
-        let e = solid.iter().map(|&s| if s { e_mpa } else { e_mpa * VOID_STIFFNESS }).collect();
+        let e = solid
+            .iter()
+            .map(|&s| if s { e_mpa } else { e_mpa * VOID_STIFFNESS })
+            .collect();
         let count = |set: &[bool]| set.iter().filter(|&&s| s).count();
         let loose = count(&full) - count(&solid);
-        Ok(Self { grid, origin: voxels.origin, solid, e, supports, cases, loose })
+        Ok(Self {
+            grid,
+            origin: voxels.origin,
+            solid,
+            e,
+            supports,
+            cases,
+            loose,
+        })
     }
 }
 
-fn support_nodes(
-    grid: &Grid,
-    origin: [f64; 3],
-    space: &DesignSpace,
-    solid: &[bool],
-) -> Vec<usize> {
+fn support_nodes(grid: &Grid, origin: [f64; 3], space: &DesignSpace, solid: &[bool]) -> Vec<usize> {
     let mut nodes: Vec<usize> = space
         .interfaces
         .iter()

@@ -59,7 +59,13 @@ impl<'a> Multigrid<'a> {
             levels.push(Level::assemble(counts, &matrices));
         }
         let factor = Cholesky::of(levels.last().unwrap_or(&levels[0]));
-        Self { grid, e, fine_inverse, levels, factor }
+        Self {
+            grid,
+            e,
+            fine_inverse,
+            levels,
+            factor,
+        }
     }
 
     /// One V-cycle from zero: `z ≈ K⁻¹ r`.
@@ -71,7 +77,7 @@ impl<'a> Multigrid<'a> {
             inverse: &self.fine_inverse,
             greatest: self.grid.modes.bound,
         };
-        let (mut x, residual) = smoother.from_zero(r);
+        let (mut x, residual) = smoother.smooth_from_zero(r);
         let coarse = restrict(self.grid.counts, self.levels[0].counts, &residual);
         let correction = self.cycle(0, &coarse);
         prolong_add(self.grid.counts, self.levels[0].counts, &correction, &mut x);
@@ -88,11 +94,19 @@ impl<'a> Multigrid<'a> {
         }
         let (here, below) = (&self.levels[level], &self.levels[level + 1]);
         let apply = |x: &[f64], y: &mut [f64]| here.apply(x, y);
-        let smoother =
-            Smoother { apply: &apply, inverse: &here.inverse, greatest: here.greatest };
-        let (mut x, residual) = smoother.from_zero(r);
+        let smoother = Smoother {
+            apply: &apply,
+            inverse: &here.inverse,
+            greatest: here.greatest,
+        };
+        let (mut x, residual) = smoother.smooth_from_zero(r);
         let coarse = restrict(here.counts, below.counts, &residual);
-        prolong_add(here.counts, below.counts, &self.cycle(level + 1, &coarse), &mut x);
+        prolong_add(
+            here.counts,
+            below.counts,
+            &self.cycle(level + 1, &coarse),
+            &mut x,
+        );
         smoother.improve(r, &mut x);
         x
     }
@@ -107,7 +121,7 @@ struct Smoother<'a> {
 
 impl Smoother<'_> {
     /// Smooths `K x = b` from `x = 0`; returns `x` and its residual.
-    fn from_zero(&self, b: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    fn smooth_from_zero(&self, b: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let mut x = vec![0.0; b.len()];
         let mut residual = b.to_vec();
         self.sweep(&mut x, &mut residual, true);
@@ -129,8 +143,11 @@ impl Smoother<'_> {
         let (middle, half) = (0.5 * (self.greatest + least), 0.5 * (self.greatest - least));
         let sigma = middle / half;
         let mut rho = 1.0 / sigma;
-        let mut step: Vec<f64> =
-            residual.iter().zip(self.inverse).map(|(r, d)| r * d / middle).collect();
+        let mut step: Vec<f64> = residual
+            .iter()
+            .zip(self.inverse)
+            .map(|(r, d)| r * d / middle)
+            .collect();
         let mut product = vec![0.0; x.len()];
         for n in 0..DEGREE {
             for (x, s) in x.iter_mut().zip(&step) {
@@ -183,7 +200,12 @@ impl Level {
                 inverse[c * nodes + node] = if value > 0.0 { 1.0 / value } else { 0.0 };
             }
         }
-        let mut level = Self { counts, stencil, inverse, greatest: 1.0 };
+        let mut level = Self {
+            counts,
+            stencil,
+            inverse,
+            greatest: 1.0,
+        };
         level.greatest = level.greatest_eigenvalue();
         level
     }
@@ -225,7 +247,13 @@ impl Level {
     /// margin because the iteration approaches it from below.
     fn greatest_eigenvalue(&self) -> f64 {
         let mut v: Vec<f64> = (0..self.inverse.len())
-            .map(|n| if self.inverse[n] > 0.0 { ((n * 2_654_435_761) % 1009) as f64 - 504.0 } else { 0.0 })
+            .map(|n| {
+                if self.inverse[n] > 0.0 {
+                    ((n * 2_654_435_761) % 1009) as f64 - 504.0
+                } else {
+                    0.0
+                }
+            })
             .collect();
         let mut w = vec![0.0; v.len()];
         let mut value = 1.0;
@@ -245,7 +273,11 @@ impl Level {
 }
 
 const fn cell(counts: [usize; 3], element: usize) -> [usize; 3] {
-    [element % counts[0], element / counts[0] % counts[1], element / (counts[0] * counts[1])]
+    [
+        element % counts[0],
+        element / counts[0] % counts[1],
+        element / (counts[0] * counts[1]),
+    ]
 }
 
 /// Weight of coarse corner `b` at corner `a` of fine child `child`.
@@ -299,7 +331,7 @@ fn coarsen_fine(grid: &Grid, e: &[f64]) -> ([usize; 3], Vec<Matrix24>) {
         .map(|element| {
             let parent = cell(counts, element);
             let mut sum = [[0.0; 24]; 24];
-            for child in 0..8usize {
+            for (child, projected) in children.iter().enumerate() {
                 let at = [0, 1, 2].map(|a| 2 * parent[a] + (child >> a & 1));
                 if (0..3).any(|a| at[a] >= grid.counts[a]) {
                     continue;
@@ -316,7 +348,7 @@ fn coarsen_fine(grid: &Grid, e: &[f64]) -> ([usize; 3], Vec<Matrix24>) {
                     }
                     add(&mut sum, &project(child, &masked), 1.0);
                 } else {
-                    add(&mut sum, &children[child], e[fine]);
+                    add(&mut sum, projected, e[fine]);
                 }
             }
             sum
@@ -359,8 +391,12 @@ fn restrict(fine: [usize; 3], coarse: [usize; 3], r: &[f64]) -> Vec<f64> {
     // Fine neighbours along one axis and their weights; a missing one weighs nothing.
     let along = |at: usize, n: usize| {
         let middle = 2 * at;
-        [(middle.wrapping_sub(1), 0.5), (middle, 1.0), (middle + 1, 0.5)]
-            .map(|(p, w)| if p < n { (p, w) } else { (0, 0.0) })
+        [
+            (middle.wrapping_sub(1), 0.5),
+            (middle, 1.0),
+            (middle + 1, 0.5),
+        ]
+        .map(|(p, w)| if p < n { (p, w) } else { (0, 0.0) })
     };
     for node in 0..few {
         let [i, j, k] = [node % nc[0], node / nc[0] % nc[1], node / (nc[0] * nc[1])];
@@ -456,7 +492,11 @@ impl Cholesky {
                 };
             }
         }
-        Self { size, lower: a, empty }
+        Self {
+            size,
+            lower: a,
+            empty,
+        }
     }
 
     fn solve(&self, b: &[f64]) -> Vec<f64> {

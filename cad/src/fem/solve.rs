@@ -51,13 +51,16 @@ pub fn solve(
     let size = dot(&b, &b).sqrt();
     if size == 0.0 {
         u.fill(0.0);
-        return Ok(Solved { iterations: 0, residual: 0.0 });
+        return Ok(Solved {
+            iterations: 0,
+            residual: 0.0,
+        });
     }
     let mut product = vec![0.0; b.len()];
     grid.apply(e, u, &mut product);
     let mut r: Field = b.iter().zip(&product).map(|(b, p)| b - p).collect();
     let mut residual = dot(&r, &r).sqrt() / size;
-    if !(residual < 1.0) {
+    if residual.is_nan() || residual >= 1.0 {
         // A bad start is worse than none.
         u.fill(0.0);
         r.copy_from_slice(&b);
@@ -68,7 +71,11 @@ pub fn solve(
     let mut rho = 0.0;
     while residual > tolerance {
         if iterations == limit {
-            return Err(SolveError::NotConverged { iterations, residual, tolerance });
+            return Err(SolveError::NotConverged {
+                iterations,
+                residual,
+                tolerance,
+            });
         }
         let z = preconditioner.precondition(&r);
         let next = dot(&r, &z);
@@ -88,7 +95,10 @@ pub fn solve(
         residual = dot(&r, &r).sqrt() / size;
         iterations += 1;
     }
-    Ok(Solved { iterations, residual })
+    Ok(Solved {
+        iterations,
+        residual,
+    })
 }
 
 #[cfg(test)]
@@ -108,7 +118,11 @@ pub(crate) mod tests {
         let mut f = vec![0.0; 3 * grid.nodes()];
         let along = if load_axis == 1 { nz } else { ny };
         for n in 0..=along {
-            let node = grid.node(if load_axis == 1 { [nx, 0, n] } else { [nx, n, 0] });
+            let node = grid.node(if load_axis == 1 {
+                [nx, 0, n]
+            } else {
+                [nx, n, 0]
+            });
             f[load_axis * grid.nodes() + node] = -1.0;
         }
         (grid, f)
@@ -137,7 +151,10 @@ pub(crate) mod tests {
         ];
         for (counts, modulus, expected) in cases {
             let c = compliance(counts, modulus);
-            assert!((c / expected - 1.0).abs() < 1e-6, "{counts:?}: {c} is not {expected}");
+            assert!(
+                (c / expected - 1.0).abs() < 1e-6,
+                "{counts:?}: {c} is not {expected}"
+            );
         }
     }
 
@@ -146,10 +163,19 @@ pub(crate) mod tests {
         let (grid, f) = cantilever([15, 7, 9], 1);
         let mut rng = crate::rng::Rng::new(5);
         let e: Vec<f64> = (0..grid.elements())
-            .map(|n| if n % 15 < 14 && rng.uniform() < 0.3 { 1e-9 } else { 1.0 })
+            .map(|n| {
+                if n % 15 < 14 && rng.uniform() < 0.3 {
+                    1e-9
+                } else {
+                    1.0
+                }
+            })
             .collect();
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| {
                 let mut u = vec![0.0; f.len()];
                 let preconditioner = Multigrid::new(&grid, &e);

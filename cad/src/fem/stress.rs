@@ -27,9 +27,8 @@ pub fn von_mises(grid: &Grid, e: &[f64], u: &[f64]) -> Vec<f64> {
                     }
                 }
             }
-            let stress = d.map(|row| {
-                e[element] * row.iter().zip(&strain).map(|(d, s)| d * s).sum::<f64>()
-            });
+            let stress =
+                d.map(|row| e[element] * row.iter().zip(&strain).map(|(d, s)| d * s).sum::<f64>());
             von_mises_of(stress)
         })
         .collect()

@@ -22,7 +22,12 @@ impl Voxels {
     /// A grid where every cube has the same fill.
     #[must_use]
     pub fn uniform(counts: [usize; 3], origin: [f64; 3], voxel_mm: f64, fill: f64) -> Self {
-        Self { counts, origin, voxel_mm, fill: vec![fill; counts.iter().product()] }
+        Self {
+            counts,
+            origin,
+            voxel_mm,
+            fill: vec![fill; counts.iter().product()],
+        }
     }
 
     /// Position of a cube in `fill`.

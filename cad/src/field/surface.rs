@@ -31,7 +31,7 @@ pub enum SurfaceError {
 pub fn part_surface(density: &Voxels, space: &DesignSpace) -> Result<Mesh, SurfaceError> {
     let fine = refine(density, space);
     let mut net = Net::new(&fine)?;
-    net.relax(space, density.voxel_mm);
+    net.relax(space);
     Ok(net.into_mesh())
 }
 
@@ -80,9 +80,9 @@ fn sample(voxels: &Voxels, p: [f64; 3]) -> f64 {
     let mut low = [0; 3];
     let mut high = [0; 3];
     let mut share = [0.0; 3];
-    for a in 0..3 {
+    for (a, &p) in p.iter().enumerate() {
         let last = (voxels.counts[a] - 1) as f64;
-        let x = ((p[a] - voxels.origin[a]) / voxels.voxel_mm - 0.5).clamp(0.0, last);
+        let x = ((p - voxels.origin[a]) / voxels.voxel_mm - 0.5).clamp(0.0, last);
         low[a] = x.floor() as usize;
         high[a] = (low[a] + 1).min(voxels.counts[a] - 1);
         share[a] = x - x.floor();
@@ -113,7 +113,11 @@ fn blur(voxels: &Voxels) -> Voxels {
         for n in 0..from.len() {
             let at = out.cell(n)[axis];
             let before = if at > 0 { from[n - stride] } else { from[n] };
-            let after = if at + 1 < out.counts[axis] { from[n + stride] } else { from[n] };
+            let after = if at + 1 < out.counts[axis] {
+                from[n + stride]
+            } else {
+                from[n]
+            };
             out.fill[n] = 0.25 * before + 0.5 * from[n] + 0.25 * after;
         }
     }
@@ -193,7 +197,11 @@ impl Net {
                             corner[c] += v;
                             id[slot(corner)]
                         });
-                        let quad = if here { [quad[0], quad[3], quad[2], quad[1]] } else { quad };
+                        let quad = if here {
+                            [quad[0], quad[3], quad[2], quad[1]]
+                        } else {
+                            quad
+                        };
                         net.push_quad(quad);
                     }
                 }
@@ -213,27 +221,23 @@ impl Net {
     }
 
     /// Taubin smoothing within reach of each corner; interfaces and envelope faces stay exact.
-    fn relax(&mut self, space: &DesignSpace, voxel_mm: f64) {
+    fn relax(&mut self, space: &DesignSpace) {
         let neighbours = self.neighbours();
-        let holds: Vec<Hold> =
-            self.vertices.iter().map(|&p| Hold::of(p, space, self.h)).collect();
+        let holds: Vec<Hold> = self
+            .vertices
+            .iter()
+            .map(|&p| Hold::of(p, space, self.h))
+            .collect();
         for pass in 0..16 {
             let factor = if pass % 2 == 0 { 0.5 } else { -0.52 };
             let before = self.vertices.clone();
             for v in 0..before.len() {
-                let count = neighbours[v].len() as f64;
-                for a in 0..3 {
-                    let mean =
-                        neighbours[v].iter().map(|&n| before[n as usize][a]).sum::<f64>() / count;
-                    let corner = self.origin[a] + self.corners[v][a] as f64 * self.h;
-                    let reach = REACH * self.h;
-                    self.vertices[v][a] = (before[v][a] + factor * (mean - before[v][a]))
-                        .clamp(corner - reach, corner + reach);
-                }
+                let mean = self.mean_of(&before, &neighbours[v]);
+                self.vertices[v] =
+                    self.within_reach(v, |a| before[v][a] + factor * (mean[a] - before[v][a]));
                 holds[v].apply(&mut self.vertices[v], space);
             }
         }
-        let _ = voxel_mm;
         self.release_folded(&holds, &neighbours);
     }
 
@@ -257,18 +261,26 @@ impl Net {
             }
             for v in 0..folded.len() {
                 if folded[v] {
-                    let count = neighbours[v].len() as f64;
-                    for a in 0..3 {
-                        let sum: f64 =
-                            neighbours[v].iter().map(|&n| self.vertices[n as usize][a]).sum();
-                        let corner = self.origin[a] + self.corners[v][a] as f64 * self.h;
-                        let reach = REACH * self.h;
-                        self.vertices[v][a] = (0.5 * (sum / count + self.vertices[v][a]))
-                            .clamp(corner - reach, corner + reach);
-                    }
+                    let mean = self.mean_of(&self.vertices, &neighbours[v]);
+                    let here = self.vertices[v];
+                    self.vertices[v] = self.within_reach(v, |a| 0.5 * (mean[a] + here[a]));
                 }
             }
         }
+    }
+
+    fn mean_of(&self, vertices: &[[f64; 3]], of: &[u32]) -> [f64; 3] {
+        [0, 1, 2]
+            .map(|a| of.iter().map(|&n| vertices[n as usize][a]).sum::<f64>() / of.len() as f64)
+    }
+
+    /// A position for vertex `v`, kept in its cell of the dual grid.
+    fn within_reach(&self, v: usize, wanted: impl Fn(usize) -> f64) -> [f64; 3] {
+        let reach = REACH * self.h;
+        [0, 1, 2].map(|a| {
+            let corner = self.origin[a] + self.corners[v][a] as f64 * self.h;
+            wanted(a).clamp(corner - reach, corner + reach)
+        })
     }
 
     fn neighbours(&self) -> Vec<Vec<u32>> {
@@ -284,9 +296,15 @@ impl Net {
 
     /// Rounds to f32, as STL will, so that the mesh in memory is the mesh in the file.
     fn into_mesh(self) -> Mesh {
-        let vertices =
-            self.vertices.iter().map(|v| v.map(|x| f64::from(x as f32))).collect();
-        Mesh { vertices, triangles: self.triangles }
+        let vertices = self
+            .vertices
+            .iter()
+            .map(|v| v.map(|x| f64::from(x as f32)))
+            .collect();
+        Mesh {
+            vertices,
+            triangles: self.triangles,
+        }
     }
 }
 
@@ -300,9 +318,9 @@ struct Hold {
 impl Hold {
     fn of(p: [f64; 3], space: &DesignSpace, h: f64) -> Self {
         let mut hold = Self::default();
-        for a in 0..3 {
+        for (a, &x) in p.iter().enumerate() {
             for wall in [space.envelope.min[a], space.envelope.max[a]] {
-                if (p[a] - wall).abs() < 0.51 * h {
+                if (x - wall).abs() < 0.51 * h {
                     hold.plane[a] = Some(wall);
                 }
             }
@@ -313,8 +331,8 @@ impl Hold {
             let along = (p[axis] - interface.point[axis]) * interface.normal[axis].signum();
             match interface.kind {
                 InterfaceKind::Plane => {
-                    let within = radius > extent.inner_mm - 0.7 * h
-                        && radius < extent.outer_mm + 0.3 * h;
+                    let within =
+                        radius > extent.inner_mm - 0.7 * h && radius < extent.outer_mm + 0.3 * h;
                     if within && along.abs() < 0.51 * h {
                         hold.plane[axis] = Some(interface.point[axis]);
                     }
@@ -343,7 +361,8 @@ impl Hold {
 fn onto_cylinder(p: &mut [f64; 3], bore: &Interface) {
     let radius = bore.radius_of(*p);
     if radius > 0.0 {
-        for a in [(bore.axis() + 1) % 3, (bore.axis() + 2) % 3] {
+        let (b, c) = ((bore.axis() + 1) % 3, (bore.axis() + 2) % 3);
+        for a in [b, c] {
             p[a] = bore.point[a] + (p[a] - bore.point[a]) * bore.extent.inner_mm / radius;
         }
     }
@@ -358,7 +377,11 @@ fn padded(field: &Voxels) -> Voxels {
         let [i, j, k] = field.cell(n);
         let slot = out.index(i + 1, j + 1, k + 1);
         // A value that is not a number is no material.
-        out.fill[slot] = if field.fill[n].is_nan() { -field.voxel_mm } else { field.fill[n] };
+        out.fill[slot] = if field.fill[n].is_nan() {
+            -field.voxel_mm
+        } else {
+            field.fill[n]
+        };
     }
     out
 }
@@ -376,7 +399,10 @@ fn one_solid_piece(field: &mut Voxels) -> Result<(), SurfaceError> {
         sizes[l as usize] += 1;
     }
     // The first of equals, so that the choice does not depend on anything else.
-    let keep = (1..sizes.len()).rev().max_by_key(|&l| sizes[l]).unwrap_or(1) as u32;
+    let keep = (1..sizes.len())
+        .rev()
+        .max_by_key(|&l| sizes[l])
+        .unwrap_or(1) as u32;
     for (value, &l) in field.fill.iter_mut().zip(&label) {
         if l != 0 && l != keep {
             *value = -small;
@@ -437,7 +463,11 @@ fn critical(field: &Voxels, at: [usize; 3]) -> Option<usize> {
         for base in [0, 1 << axis] {
             let [a, b, c, d] = [base, base + u, base + u + v, base + v];
             if inside(a) == inside(c) && inside(b) == inside(d) && inside(a) != inside(b) {
-                return if inside(a) { nearest(&[b, d]) } else { nearest(&[a, c]) };
+                return if inside(a) {
+                    nearest(&[b, d])
+                } else {
+                    nearest(&[a, c])
+                };
             }
         }
     }
@@ -473,7 +503,11 @@ fn crossing_mean(field: &Voxels, corner: [usize; 3]) -> [f64; 3] {
             }
             let share = (low / (low - high)).clamp(0.02, 0.98);
             for (a, total) in sum.iter_mut().enumerate() {
-                *total += if a == axis { share } else { (n >> a & 1) as f64 } - 0.5;
+                *total += if a == axis {
+                    share
+                } else {
+                    (n >> a & 1) as f64
+                } - 0.5;
             }
             count += 1.0;
         }
@@ -484,12 +518,16 @@ fn crossing_mean(field: &Voxels, corner: [usize; 3]) -> [f64; 3] {
     })
 }
 
-/// Largest angle in degrees by which a downward face of `mesh` overhangs beyond `limit_deg` from
-/// the vertical, as area in mm², seen from build direction `up`; faces on the bed do not count.
+/// Area in mm² of faces that look down more steeply than `limit_deg` from the vertical.
+///
+/// `up` is the build direction; faces on the bed do not count.
 #[must_use]
 pub fn unsupported_area_mm2(mesh: &Mesh, up: [f64; 3], limit_deg: f64) -> f64 {
-    let floor =
-        mesh.vertices.iter().map(|&v| dot(v, up)).fold(f64::INFINITY, f64::min);
+    let floor = mesh
+        .vertices
+        .iter()
+        .map(|&v| dot(v, up))
+        .fold(f64::INFINITY, f64::min);
     let steep = -limit_deg.to_radians().sin();
     let mut area = 0.0;
     for t in 0..mesh.triangles.len() {
@@ -514,12 +552,18 @@ mod tests {
         let report = mesh.check();
         assert!(report.is_closed(), "{report:?}");
         assert_eq!(report.components, 1);
-        let bits: HashSet<_> =
-            mesh.vertices.iter().map(|v| v.map(|x| (x as f32).to_bits())).collect();
+        let bits: HashSet<_> = mesh
+            .vertices
+            .iter()
+            .map(|v| v.map(|x| (x as f32).to_bits()))
+            .collect();
         assert_eq!(bits.len(), mesh.vertices.len(), "vertices meet");
         assert!(mesh.volume_mm3() > 0.0);
         let euler = mesh.vertices.len() as i64 - mesh.triangles.len() as i64 / 2;
-        assert!(euler <= 2 && euler % 2 == 0, "Euler number {euler} of one closed surface");
+        assert!(
+            euler <= 2 && euler % 2 == 0,
+            "Euler number {euler} of one closed surface"
+        );
     }
 
     #[test]
@@ -545,7 +589,11 @@ mod tests {
         assert_sound(&mesh);
         let ball = 4.0 / 3.0 * std::f64::consts::PI * 9.3f64.powi(3);
         // The mean of crossings cuts the bulge by about h² / 4R, and volume by 3 / R of that.
-        assert!((mesh.volume_mm3() / ball - 1.0).abs() < 0.015, "{}", mesh.volume_mm3() / ball);
+        assert!(
+            (mesh.volume_mm3() / ball - 1.0).abs() < 0.015,
+            "{}",
+            mesh.volume_mm3() / ball
+        );
     }
 
     #[test]

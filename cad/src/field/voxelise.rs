@@ -20,7 +20,9 @@ pub fn voxelise(mesh: &Mesh, counts: [usize; 3], origin: [f64; 3], voxel_mm: f64
     let (shift_x, shift_y) = (0.012_345_678_912_3, -0.009_876_543_217_9);
     let mut hits: Vec<Vec<(f64, i32)>> = vec![Vec::new(); columns_x * columns_y];
     for t in 0..mesh.triangles.len() {
-        let [a, b, c] = mesh.corners(t).map(|p| [0, 1, 2].map(|axis| p[axis] - origin[axis]));
+        let [a, b, c] = mesh
+            .corners(t)
+            .map(|p| [0, 1, 2].map(|axis| p[axis] - origin[axis]));
         let area = cross2(a, b, c);
         if area == 0.0 {
             continue;
@@ -30,7 +32,11 @@ pub fn voxelise(mesh: &Mesh, counts: [usize; 3], origin: [f64; 3], voxel_mm: f64
             let greatest = a[axis].max(b[axis]).max(c[axis]);
             let from = (least / step - 0.5 - shift).ceil().max(0.0) as usize;
             let to = (greatest / step - 0.5 - shift).floor();
-            from..if to < 0.0 { 0 } else { (to as usize + 1).min(columns) }
+            from..if to < 0.0 {
+                0
+            } else {
+                (to as usize + 1).min(columns)
+            }
         };
         for row in range(1, shift_y, columns_y) {
             for column in range(0, shift_x, columns_x) {
@@ -93,6 +99,10 @@ mod tests {
             *v = [v[0] + 0.25, v[1] + 0.5, v[2] + 0.3];
         }
         let voxels = voxelise(&moved, [4, 4, 4], [0.0; 3], 1.0);
-        assert!((voxels.volume_mm3() - 8.0).abs() < 1e-9, "{}", voxels.volume_mm3());
+        assert!(
+            (voxels.volume_mm3() - 8.0).abs() < 1e-9,
+            "{}",
+            voxels.volume_mm3()
+        );
     }
 }

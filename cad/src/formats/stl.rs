@@ -20,7 +20,9 @@ pub enum StlError {
         bytes: usize,
     },
     /// More triangles than the quota.
-    #[error("stl has {triangles} triangles, at most {MAX_TRIANGLES} are accepted; simplify the mesh")]
+    #[error(
+        "stl has {triangles} triangles, at most {MAX_TRIANGLES} are accepted; simplify the mesh"
+    )]
     TooManyTriangles {
         /// How many.
         triangles: usize,
@@ -97,7 +99,10 @@ pub fn read(bytes: &[u8]) -> Result<Mesh, StlError> {
             let v = vertex.0.map(|x| x + 0.0);
             if v.iter().any(|x| !x.is_finite()) {
                 let problem = "a coordinate is not a finite number".into();
-                return Err(StlError::Triangle { triangle: n + 1, problem });
+                return Err(StlError::Triangle {
+                    triangle: n + 1,
+                    problem,
+                });
             }
             *corner = *seen.entry(v.map(f32::to_bits)).or_insert_with(|| {
                 mesh.vertices.push(v.map(f64::from));
@@ -125,8 +130,7 @@ pub fn first_degenerate(mesh: &Mesh) -> Option<usize> {
 
 /// Binary files may start with `solid` too, so their length decides.
 fn is_ascii(bytes: &[u8]) -> bool {
-    let fits = bytes.len() >= 84
-        && 84 + 50 * u64::from(announced(bytes)) == bytes.len() as u64;
+    let fits = bytes.len() >= 84 && 84 + 50 * u64::from(announced(bytes)) == bytes.len() as u64;
     bytes.starts_with(b"solid") && !fits
 }
 
@@ -136,15 +140,25 @@ fn announced(bytes: &[u8]) -> u32 {
 
 fn check_binary_length(bytes: &[u8]) -> Result<(), StlError> {
     if bytes.len() < 84 {
-        return Err(StlError::WrongLength { announced: 0, expected: 84, bytes: bytes.len() });
+        return Err(StlError::WrongLength {
+            announced: 0,
+            expected: 84,
+            bytes: bytes.len(),
+        });
     }
     let announced = announced(bytes);
     let expected = 84 + 50 * u64::from(announced);
     if announced as usize > MAX_TRIANGLES {
-        return Err(StlError::TooManyTriangles { triangles: announced as usize });
+        return Err(StlError::TooManyTriangles {
+            triangles: announced as usize,
+        });
     }
     if bytes.len() as u64 != expected {
-        return Err(StlError::WrongLength { announced, expected, bytes: bytes.len() });
+        return Err(StlError::WrongLength {
+            announced,
+            expected,
+            bytes: bytes.len(),
+        });
     }
     Ok(())
 }
@@ -183,7 +197,10 @@ mod tests {
             (&huge, "at most"),
             (b"", "84 bytes"),
             (&[0; 84], "no triangles"),
-            (b"solid x\nfacet normal 0 0 1\nouter loop\nvertex 0 0 zero\n", "triangle 1"),
+            (
+                b"solid x\nfacet normal 0 0 1\nouter loop\nvertex 0 0 zero\n",
+                "triangle 1",
+            ),
         ];
         for (bytes, expected) in cases {
             let error = read(bytes).unwrap_err().to_string();

@@ -92,12 +92,16 @@ pub fn write(mesh: &Mesh, meta: &Meta) -> Vec<u8> {
 /// # Errors
 /// If the archive is damaged or too large, or a vertex or triangle makes no sense.
 pub fn read(bytes: &[u8]) -> Result<Mesh, ThreeMfError> {
-    let archive = |e: &dyn std::fmt::Display| ThreeMfError::Archive { problem: e.to_string() };
+    let archive = |e: &dyn std::fmt::Display| ThreeMfError::Archive {
+        problem: e.to_string(),
+    };
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| archive(&e))?;
     let file = zip.by_name(MODEL_PATH).map_err(|e| archive(&e))?;
     let mut text = String::new();
     // The size in the archive's directory may lie; the limit holds for what really comes out.
-    file.take(MAX_UNPACKED + 1).read_to_string(&mut text).map_err(|e| archive(&e))?;
+    file.take(MAX_UNPACKED + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| archive(&e))?;
     if text.len() as u64 > MAX_UNPACKED {
         return Err(ThreeMfError::TooLarge);
     }
@@ -109,11 +113,17 @@ fn model_xml(mesh: &Mesh, meta: &Meta) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<model unit=\"millimeter\" xml:lang=\"en-US\" \
          xmlns=\"http://schemas.microsoft.com/3dmanufacturing/core/2015/02\">\n",
     );
-    for (name, value) in
-        [("Title", &meta.title), ("Application", &meta.application), ("Description", &meta.description)]
-    {
+    for (name, value) in [
+        ("Title", &meta.title),
+        ("Application", &meta.application),
+        ("Description", &meta.description),
+    ] {
         if !value.is_empty() {
-            let _ = writeln!(out, "<metadata name=\"{name}\">{}</metadata>", escaped(value));
+            let _ = writeln!(
+                out,
+                "<metadata name=\"{name}\">{}</metadata>",
+                escaped(value)
+            );
         }
     }
     out.push_str("<resources><object id=\"1\" type=\"model\"><mesh><vertices>\n");
@@ -131,7 +141,10 @@ fn model_xml(mesh: &Mesh, meta: &Meta) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn parse(text: &str) -> Result<Mesh, ThreeMfError> {
@@ -139,7 +152,10 @@ fn parse(text: &str) -> Result<Mesh, ThreeMfError> {
     let mut base = 0;
     for tag in text.split('<').skip(1) {
         let body = tag.split('>').next().unwrap_or("");
-        let name = body.split([' ', '\t', '\r', '\n', '/']).next().unwrap_or("");
+        let name = body
+            .split([' ', '\t', '\r', '\n', '/'])
+            .next()
+            .unwrap_or("");
         match name {
             "model" => {
                 if let Some(unit) = attribute(body, "unit")
@@ -156,7 +172,11 @@ fn parse(text: &str) -> Result<Mesh, ThreeMfError> {
                     *x = number_of(body, key, "vertex", number)?;
                     if !x.is_finite() {
                         let problem = format!("`{key}` is not finite");
-                        return Err(ThreeMfError::Element { element: "vertex", number, problem });
+                        return Err(ThreeMfError::Element {
+                            element: "vertex",
+                            number,
+                            problem,
+                        });
                     }
                 }
                 mesh.vertices.push(vertex);
@@ -169,7 +189,11 @@ fn parse(text: &str) -> Result<Mesh, ThreeMfError> {
                     let index = index as usize + base;
                     if index >= mesh.vertices.len() {
                         let problem = format!("`{key}` names a vertex that does not exist");
-                        return Err(ThreeMfError::Element { element: "triangle", number, problem });
+                        return Err(ThreeMfError::Element {
+                            element: "triangle",
+                            number,
+                            problem,
+                        });
                     }
                     *v = index as u32;
                 }
@@ -178,7 +202,11 @@ fn parse(text: &str) -> Result<Mesh, ThreeMfError> {
             _ => {}
         }
     }
-    if mesh.triangles.is_empty() { Err(ThreeMfError::Empty) } else { Ok(mesh) }
+    if mesh.triangles.is_empty() {
+        Err(ThreeMfError::Empty)
+    } else {
+        Ok(mesh)
+    }
 }
 
 fn number_of<T: std::str::FromStr>(
@@ -187,10 +215,16 @@ fn number_of<T: std::str::FromStr>(
     element: &'static str,
     number: usize,
 ) -> Result<T, ThreeMfError> {
-    attribute(body, key).and_then(|v| v.trim().parse().ok()).ok_or_else(|| {
-        let problem = format!("`{key}` is missing or not a number");
-        ThreeMfError::Element { element, number, problem }
-    })
+    attribute(body, key)
+        .and_then(|v| v.trim().parse().ok())
+        .ok_or_else(|| {
+            let problem = format!("`{key}` is missing or not a number");
+            ThreeMfError::Element {
+                element,
+                number,
+                problem,
+            }
+        })
 }
 
 /// The value of an attribute of a tag.
@@ -217,7 +251,10 @@ mod tests {
     #[test]
     fn a_mesh_survives_exactly_and_the_bytes_are_reproducible() {
         let mesh = cuboid([0.1, 2.0, 1.0 / 3.0]);
-        let meta = Meta { title: "a < b & \"c\"".into(), ..Meta::default() };
+        let meta = Meta {
+            title: "a < b & \"c\"".into(),
+            ..Meta::default()
+        };
         let bytes = write(&mesh, &meta);
         assert_eq!(read(&bytes).unwrap(), mesh);
         assert_eq!(write(&mesh, &meta), bytes);

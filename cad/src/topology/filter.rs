@@ -27,7 +27,11 @@ impl Filter {
                 }
             }
         }
-        let mut filter = Self { counts, offsets, sums: Vec::new() };
+        let mut filter = Self {
+            counts,
+            offsets,
+            sums: Vec::new(),
+        };
         let ones = vec![1.0; counts.iter().product()];
         filter.sums = filter.weighted(&ones);
         filter
@@ -53,31 +57,34 @@ impl Filter {
     fn weighted(&self, x: &[f64]) -> Vec<f64> {
         let [nx, ny, nz] = self.counts;
         let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(nx * ny).enumerate().for_each(|(k, plane)| {
-            for &([di, dj, dk], w) in &self.offsets {
-                let other = k as isize + dk;
-                if other < 0 || other >= nz as isize {
-                    continue;
-                }
-                let from = &x[other as usize * nx * ny..][..nx * ny];
-                let rows = (-dj).max(0) as usize..(ny as isize - dj.max(0)).max(0) as usize;
-                for j in rows {
-                    let source = &from[(j as isize + dj) as usize * nx..][..nx];
-                    let target = &mut plane[j * nx..][..nx];
-                    let first = (-di).max(0) as usize;
-                    let last = (nx as isize - di.max(0)).max(0) as usize;
-                    if first < last {
-                        let shifted = (first as isize + di) as usize;
-                        let count = last - first;
-                        for (t, s) in
-                            target[first..last].iter_mut().zip(&source[shifted..shifted + count])
-                        {
-                            *t += w * s;
+        out.par_chunks_mut(nx * ny)
+            .enumerate()
+            .for_each(|(k, plane)| {
+                for &([di, dj, dk], w) in &self.offsets {
+                    let other = k as isize + dk;
+                    if other < 0 || other >= nz as isize {
+                        continue;
+                    }
+                    let from = &x[other as usize * nx * ny..][..nx * ny];
+                    let rows = (-dj).max(0) as usize..(ny as isize - dj.max(0)).max(0) as usize;
+                    for j in rows {
+                        let source = &from[(j as isize + dj) as usize * nx..][..nx];
+                        let target = &mut plane[j * nx..][..nx];
+                        let first = (-di).max(0) as usize;
+                        let last = (nx as isize - di.max(0)).max(0) as usize;
+                        if first < last {
+                            let shifted = (first as isize + di) as usize;
+                            let count = last - first;
+                            for (t, s) in target[first..last]
+                                .iter_mut()
+                                .zip(&source[shifted..shifted + count])
+                            {
+                                *t += w * s;
+                            }
                         }
                     }
                 }
-            }
-        });
+            });
         out
     }
 }
@@ -90,7 +97,12 @@ mod tests {
     #[test]
     fn constants_pass_and_the_adjoint_is_the_transpose() {
         let filter = Filter::new([7, 5, 4], 2.5);
-        assert!(filter.apply(&[0.3; 140]).iter().all(|x| (x - 0.3).abs() < 1e-14));
+        assert!(
+            filter
+                .apply(&[0.3; 140])
+                .iter()
+                .all(|x| (x - 0.3).abs() < 1e-14)
+        );
         let mut rng = Rng::new(2);
         let a: Vec<f64> = (0..140).map(|_| rng.normal()).collect();
         let b: Vec<f64> = (0..140).map(|_| rng.normal()).collect();

@@ -37,7 +37,7 @@ pub struct Case {
 pub struct Problem {
     /// Elements and supports.
     pub grid: Grid,
-    /// Young's modulus of full material, MPa.
+    /// Young's modulus of full material, N/mm².
     pub e_mpa: f64,
     /// Role of every element.
     pub roles: Vec<Role>,
@@ -142,20 +142,32 @@ pub fn optimise(
         Some(x) => x.to_vec(),
         None => vec![chain.even_density(); problem.roles.len()],
     };
-    let mut displacements: Vec<Field> =
-        problem.cases.iter().map(|c| vec![0.0; c.force.len()]).collect();
+    let mut displacements: Vec<Field> = problem
+        .cases
+        .iter()
+        .map(|c| vec![0.0; c.force.len()])
+        .collect();
     let mut history = Vec::new();
     for iteration in 0..settings.iterations {
         let beta = sharpness(settings, iteration);
         let state = chain.forward(&x, beta);
-        let analysis = analyse(problem, settings, &state.printed, &mut displacements)
-            .map_err(|source| OptimiseError::Solve { iteration: iteration + 1, source })?;
+        let analysis =
+            analyse(problem, settings, &state.printed, &mut displacements).map_err(|source| {
+                OptimiseError::Solve {
+                    iteration: iteration + 1,
+                    source,
+                }
+            })?;
         let dc = chain.backward(&state, beta, &analysis.slope);
         let dv = chain.backward(&state, beta, &vec![1.0; x.len()]);
         let used: f64 = state.printed.iter().sum();
         let allowed = settings.volume_fraction * x.len() as f64;
         let next = chain.update(&x, &dc, &dv, allowed - used);
-        let change = x.iter().zip(&next).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let change = x
+            .iter()
+            .zip(&next)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
         history.push(IterationRecord {
             compliance_n_mm: analysis.compliance,
             volume_fraction: used / x.len() as f64,
@@ -168,8 +180,14 @@ pub fn optimise(
             return Err(OptimiseError::Cancelled);
         }
     }
-    let density = chain.forward(&x, sharpness(settings, settings.iterations)).printed;
-    Ok(Optimum { design: x, density, history })
+    let density = chain
+        .forward(&x, sharpness(settings, settings.iterations))
+        .printed;
+    Ok(Optimum {
+        design: x,
+        density,
+        history,
+    })
 }
 
 /// Projection sharpness: none for the first 40 %, then doubling from 1 up to the greatest.
@@ -207,12 +225,23 @@ fn analyse(
         .par_iter()
         .zip(displacements.par_iter_mut())
         .map(|(case, u)| {
-            solve(grid, &preconditioner, &e, &case.force, u, settings.tolerance, 400)
-                .map(|solved| (solved, dot(&case.force, u), grid.energies(u)))
+            solve(
+                grid,
+                &preconditioner,
+                &e,
+                &case.force,
+                u,
+                settings.tolerance,
+                400,
+            )
+            .map(|solved| (solved, dot(&case.force, u), grid.energies(u)))
         })
         .collect();
-    let mut analysis =
-        Analysis { compliance: 0.0, slope: vec![0.0; printed.len()], iterations: 0 };
+    let mut analysis = Analysis {
+        compliance: 0.0,
+        slope: vec![0.0; printed.len()],
+        iterations: 0,
+    };
     for (solved, case) in solved.into_iter().zip(&problem.cases) {
         let (solved, compliance, energies) = solved?;
         analysis.iterations += solved.iterations;
@@ -244,7 +273,12 @@ impl<'a> Chain<'a> {
     fn new(problem: &'a Problem, settings: &'a Settings) -> Self {
         let filter = Filter::new(problem.grid.counts, settings.radius);
         let frozen = problem.roles.iter().map(|&r| r != Role::Free).collect();
-        Self { problem, settings, filter, frozen }
+        Self {
+            problem,
+            settings,
+            filter,
+            frozen,
+        }
     }
 
     /// The free density that meets the volume at the start.
@@ -258,7 +292,10 @@ impl<'a> Chain<'a> {
     fn forward(&self, x: &[f64], beta: Option<f64>) -> Stages {
         let filtered = self.filter.apply(x);
         let mut blueprint: Vec<f64> = match beta {
-            Some(beta) => filtered.iter().map(|&x| project::project(x, beta)).collect(),
+            Some(beta) => filtered
+                .iter()
+                .map(|&x| project::project(x, beta))
+                .collect(),
             None => filtered.clone(),
         };
         for (x, role) in blueprint.iter_mut().zip(&self.problem.roles) {
@@ -273,7 +310,11 @@ impl<'a> Chain<'a> {
         } else {
             blueprint.clone()
         };
-        Stages { filtered, blueprint, printed }
+        Stages {
+            filtered,
+            blueprint,
+            printed,
+        }
     }
 
     fn backward(&self, stages: &Stages, beta: Option<f64>, d: &[f64]) -> Vec<f64> {
@@ -300,8 +341,11 @@ impl<'a> Chain<'a> {
     fn update(&self, x: &[f64], dc: &[f64], dv: &[f64], room: f64) -> Vec<f64> {
         // With the overhang filter a support gains nothing by itself; such slopes become tiny or
         // positive and must not drive the step.
-        let ratio: Vec<f64> =
-            dc.iter().zip(dv).map(|(c, v)| (-c).max(0.0) / (v.max(0.0) + 1e-9)).collect();
+        let ratio: Vec<f64> = dc
+            .iter()
+            .zip(dv)
+            .map(|(c, v)| (-c).max(0.0) / (v.max(0.0) + 1e-9))
+            .collect();
         let step = self.settings.step;
         let candidate = |lambda: f64| -> Vec<f64> {
             x.iter()
@@ -313,7 +357,11 @@ impl<'a> Chain<'a> {
                 .collect()
         };
         let added = |next: &[f64]| -> f64 {
-            next.iter().zip(x).zip(dv).map(|((n, x), v)| (n - x) * v).sum()
+            next.iter()
+                .zip(x)
+                .zip(dv)
+                .map(|((n, x), v)| (n - x) * v)
+                .sum()
         };
         let (mut low, mut high) = (1e-9, 1e9);
         let mut next = x.to_vec();
@@ -338,18 +386,32 @@ mod tests {
     #[test]
     fn the_reference_trajectory_is_followed() {
         // pytopo3d 0.3.0, 32 × 16 × 16, volume 0.3, penalty 3, radius 1.5.
-        let expected = [28_585.449_1, 16_570.412_1, 11_349.853_0, 9_122.742_6, 7_820.353_4];
+        let expected = [
+            28_585.449_1,
+            16_570.412_1,
+            11_349.853_0,
+            9_122.742_6,
+            7_820.353_4,
+        ];
         let (grid, force) = cantilever([32, 16, 16], 2);
         let roles = vec![Role::Free; grid.elements()];
         let cases = vec![Case { force, weight: 1.0 }];
-        let problem = Problem { grid, e_mpa: 1.0, roles, cases };
+        let problem = Problem {
+            grid,
+            e_mpa: 1.0,
+            roles,
+            cases,
+        };
         let optimum = optimise(&problem, &Settings::plain(0.3, 1.5, 5), None, &mut |_| {
             ControlFlow::Continue(())
         })
         .unwrap();
         for (record, expected) in optimum.history.iter().zip(expected) {
             println!("{record:?}");
-            assert!((record.compliance_n_mm / expected - 1.0).abs() < 1e-4, "{record:?}");
+            assert!(
+                (record.compliance_n_mm / expected - 1.0).abs() < 1e-4,
+                "{record:?}"
+            );
         }
     }
 
@@ -357,8 +419,12 @@ mod tests {
     fn break_cancels() {
         let (grid, force) = cantilever([8, 4, 4], 2);
         let roles = vec![Role::Free; grid.elements()];
-        let problem =
-            Problem { grid, e_mpa: 1.0, roles, cases: vec![Case { force, weight: 1.0 }] };
+        let problem = Problem {
+            grid,
+            e_mpa: 1.0,
+            roles,
+            cases: vec![Case { force, weight: 1.0 }],
+        };
         let error = optimise(&problem, &Settings::plain(0.3, 1.5, 5), None, &mut |_| {
             ControlFlow::Break(())
         });

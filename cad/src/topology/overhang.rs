@@ -73,7 +73,10 @@ pub fn unsupported(counts: [usize; 3], printed: &[f64]) -> usize {
     (counts[0] * counts[1]..printed.len())
         .filter(|&n| {
             printed[n] > 0.5
-                && supports(counts, n).into_iter().flatten().all(|below| printed[below] <= 0.5)
+                && supports(counts, n)
+                    .into_iter()
+                    .flatten()
+                    .all(|below| printed[below] <= 0.5)
         })
         .count()
 }
@@ -96,7 +99,11 @@ fn supports(counts: [usize; 3], n: usize) -> [Option<usize>; 5] {
 }
 
 fn power_sum(counts: [usize; 3], printed: &[f64], n: usize) -> f64 {
-    supports(counts, n).into_iter().flatten().map(|below| power(printed[below], 40)).sum()
+    supports(counts, n)
+        .into_iter()
+        .flatten()
+        .map(|below| power(printed[below], 40))
+        .sum()
 }
 
 fn power(x: f64, exponent: i32) -> f64 {
@@ -104,7 +111,11 @@ fn power(x: f64, exponent: i32) -> f64 {
 }
 
 fn support(sum: f64) -> f64 {
-    if sum > 1e-250 { sum.powf(1.0 / exponent()) } else { 0.0 }
+    if sum > 1e-250 {
+        sum.powf(1.0 / exponent())
+    } else {
+        0.0
+    }
 }
 
 fn least(x: f64, support: f64) -> f64 {
@@ -126,7 +137,11 @@ mod tests {
         let mut frozen = vec![false; 60];
         frozen[30] = true;
         let value = |x: &[f64]| -> f64 {
-            print(counts, x, &frozen).iter().zip(&weights).map(|(a, b)| a * b).sum()
+            print(counts, x, &frozen)
+                .iter()
+                .zip(&weights)
+                .map(|(a, b)| a * b)
+                .sum()
         };
         let gradient = adjoint(counts, &x, &print(counts, &x, &frozen), &frozen, &weights);
         for n in 0..60 {
@@ -138,7 +153,11 @@ mod tests {
             x[n] = before;
             let numeric = (up - down) / (2.0 * h);
             let scale = gradient[n].abs().max(1e-2);
-            assert!((numeric - gradient[n]).abs() < 1e-5 * scale, "{n}: {numeric} {}", gradient[n]);
+            assert!(
+                (numeric - gradient[n]).abs() < 1e-5 * scale,
+                "{n}: {numeric} {}",
+                gradient[n]
+            );
         }
     }
 
