@@ -1,6 +1,8 @@
 //! Filling a region with parallel lines, joined to zigzags where neighbours are close.
 
-use crate::slice::polygon::{Point, Region, distance};
+use crate::slice::polygon::{
+    Contour, Point, Region, contour_length, distance, distance_to_segment,
+};
 
 /// Strokes shorter than this are left out, mm.
 const SHORTEST_MM: f64 = 0.05;
@@ -127,6 +129,141 @@ fn zigzags(lines: &[Vec<Span>], reach: f64) -> Vec<Vec<Point>> {
     done
 }
 
+/// One end of a sparse line: where on the region's boundary it stops.
+struct End {
+    line: usize,
+    /// Whether it is the line's last point.
+    last: bool,
+    contour: usize,
+    /// Way along the contour, mm.
+    along: f64,
+}
+
+/// Sparse lines in all `angles` at once, `spacing` apart, clipped to the region and joined along
+/// its boundary: shortest joints first, each end once, no joint longer than `longest`.
+pub(crate) fn anchored(
+    region: &Region,
+    angles: &[f64],
+    spacing: f64,
+    longest: f64,
+) -> Vec<Vec<Point>> {
+    let mut pieces: Vec<Vec<Point>> = angles
+        .iter()
+        .flat_map(|&angle| lines(region, angle, spacing, 0.0))
+        .collect();
+    let contours: Vec<&Contour> = region.iter().flatten().collect();
+    let mut ends = Vec::with_capacity(2 * pieces.len());
+    for (line, piece) in pieces.iter().enumerate() {
+        for (last, &point) in [(false, &piece[0]), (true, &piece[piece.len() - 1])] {
+            if let Some((contour, along)) = locate(&contours, point) {
+                ends.push(End {
+                    line,
+                    last,
+                    contour,
+                    along,
+                });
+            }
+        }
+    }
+    ends.sort_by(|a, b| a.contour.cmp(&b.contour).then(a.along.total_cmp(&b.along)));
+    let mut joints = Vec::new();
+    for group in ends
+        .chunk_by(|a, b| a.contour == b.contour)
+        .filter(|group| group.len() > 1)
+    {
+        let around = contour_length(contours[group[0].contour]);
+        for (i, a) in group.iter().enumerate() {
+            let b = &group[(i + 1) % group.len()];
+            let way = (b.along - a.along).rem_euclid(around);
+            if way <= longest {
+                joints.push((way, a, b));
+            }
+        }
+    }
+    joints.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Each piece knows its chain by number; a joined chain lives on under one of its numbers.
+    let mut chain_of: Vec<usize> = (0..pieces.len()).collect();
+    let mut used = vec![[false; 2]; pieces.len()];
+    for (_, a, b) in joints {
+        let (p, q) = (chain_of[a.line], chain_of[b.line]);
+        if p == q || used[a.line][usize::from(a.last)] || used[b.line][usize::from(b.last)] {
+            continue;
+        }
+        used[a.line][usize::from(a.last)] = true;
+        used[b.line][usize::from(b.last)] = true;
+        let arc = arc(contours[a.contour], a.along, b.along);
+        let (mut head, mut tail) = (
+            std::mem::take(&mut pieces[p]),
+            std::mem::take(&mut pieces[q]),
+        );
+        // The joint leaves the head's last point and enters the tail's first.
+        if distance(head[0], arc[0]) < distance(head[head.len() - 1], arc[0]) {
+            head.reverse();
+        }
+        let goal = arc[arc.len() - 1];
+        if distance(tail[tail.len() - 1], goal) < distance(tail[0], goal) {
+            tail.reverse();
+        }
+        head.extend(&arc[1..arc.len() - 1]);
+        head.extend(tail);
+        pieces[p] = head;
+        chain_of
+            .iter_mut()
+            .filter(|chain| **chain == q)
+            .for_each(|chain| *chain = p);
+    }
+    pieces.retain(|piece| piece.len() > 1);
+    pieces
+}
+
+/// The contour a point lies on, and how far along.
+fn locate(contours: &[&Contour], point: Point) -> Option<(usize, f64)> {
+    let mut best = (1e-3, None);
+    for (i, contour) in contours.iter().enumerate() {
+        let mut along = 0.0;
+        for (k, &a) in contour.iter().enumerate() {
+            let b = contour[(k + 1) % contour.len()];
+            let off = distance_to_segment(point, a, b);
+            if off < best.0 {
+                best = (off, Some((i, along + distance(a, point))));
+            }
+            along += distance(a, b);
+        }
+    }
+    best.1
+}
+
+/// The contour from one place to another, in its own direction.
+fn arc(contour: &Contour, from: f64, to: f64) -> Vec<Point> {
+    let around = contour_length(contour);
+    let way = (to - from).rem_euclid(around);
+    let mut inner = Vec::new();
+    let mut along = 0.0;
+    let mut start = contour[0];
+    let mut end = contour[0];
+    for (k, &a) in contour.iter().enumerate() {
+        let b = contour[(k + 1) % contour.len()];
+        let length = distance(a, b);
+        let at = |s: f64| [0, 1].map(|i| a[i] + (b[i] - a[i]) * ((s - along) / length));
+        if (along..=along + length).contains(&from) {
+            start = at(from);
+        }
+        if (along..=along + length).contains(&to) {
+            end = at(to);
+        }
+        let past = (along - from).rem_euclid(around);
+        if past > 0.0 && past < way {
+            inner.push((past, a));
+        }
+        along += length;
+    }
+    inner.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut points = vec![start];
+    points.extend(inner.into_iter().map(|(_, p)| p));
+    points.push(end);
+    points
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +299,31 @@ mod tests {
             single.len()
         );
         assert!((length(&joined) - length(&single)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn sparse_lines_are_joined_along_the_boundary() {
+        let hole = rectangle(12.0, 12.0, 6.0, 6.0);
+        let region = subtract(&rectangle(0.0, 0.0, 30.0, 30.0), &hole);
+        let angles = [0.8, 0.8 + std::f64::consts::FRAC_PI_2];
+        let single = anchored(&region, &angles, 4.0, 0.0);
+        let joined = anchored(&region, &angles, 4.0, 20.0);
+        assert!(
+            joined.len() * 4 < single.len(),
+            "{} {}",
+            joined.len(),
+            single.len()
+        );
+        let added = length(&joined) - length(&single);
+        assert!(added > 30.0 && added < 0.6 * 144.0, "{added}");
+        for w in joined.iter().flat_map(|line| line.windows(2)) {
+            let middle = [(w[0][0] + w[1][0]) / 2.0, (w[0][1] + w[1][1]) / 2.0];
+            assert!(middle.iter().all(|&v| v > -1e-6 && v < 30.0 + 1e-6));
+            assert!(
+                !middle.iter().all(|&v| v > 12.0 + 1e-6 && v < 18.0 - 1e-6),
+                "{middle:?}"
+            );
+        }
     }
 
     #[test]

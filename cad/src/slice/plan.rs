@@ -5,6 +5,13 @@ use crate::slice::perimeter;
 use crate::slice::polygon::{self, Contour, Point, Region, Shape, distance};
 use crate::slice::settings::{Pattern, Settings, bead_mm2};
 
+/// Skins reach this many spacings beyond what is exposed, to hold on to sparse infill below.
+const SKIN_MARGIN: f64 = 4.0;
+/// Sparse infill keeps this share of a spacing from the walls: a little less than half overlaps.
+const ANCHOR_INSET: f64 = 0.4;
+/// Sparse lines are joined along the walls over no more than this, mm.
+const LONGEST_JOINT_MM: f64 = 30.0;
+
 /// What a stroke is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -106,19 +113,16 @@ pub(crate) fn strokes(
         );
         if settings.infill_density > 0.0 && !sparse.is_empty() {
             let apart = spacing / settings.infill_density;
-            match settings.infill_pattern {
-                Pattern::Lines => add(
-                    Role::Sparse,
-                    infill::lines(&sparse, this, apart, 0.0),
-                    false,
-                ),
+            // Joints run along the walls and hold on to them.
+            let inset = polygon::offset(&sparse, -ANCHOR_INSET * spacing);
+            let lines = match settings.infill_pattern {
+                Pattern::Lines => infill::anchored(&inset, &[this], apart, LONGEST_JOINT_MM),
                 Pattern::Grid => {
-                    for angle in [angle, angle + turn] {
-                        let lines = infill::lines(&sparse, angle, 2.0 * apart, 0.0);
-                        add(Role::Sparse, lines, false);
-                    }
+                    let angles = [angle, angle + turn];
+                    infill::anchored(&inset, &angles, 2.0 * apart, LONGEST_JOINT_MM)
                 }
-            }
+            };
+            add(Role::Sparse, lines, false);
         }
     }
     strokes
@@ -142,7 +146,12 @@ fn skins(
     };
     let mut deep = inner.clone();
     // The same outline again and again is the common case, and covers everything.
-    for other in (from..=above).filter(|&i| outlines[i] != outlines[layer]) {
+    let mut known = layer;
+    for other in from..=above {
+        if outlines[other] == outlines[layer] || outlines[other] == outlines[known] {
+            continue;
+        }
+        known = other;
         deep = polygon::intersect(&deep, &outlines[other]);
         if deep.is_empty() {
             return (inner.clone(), deep);
@@ -150,12 +159,21 @@ fn skins(
     }
     let exposed = polygon::open(&polygon::subtract(inner, &deep), 0.05);
     if exposed.is_empty() {
-        return (exposed, inner.clone());
+        return without_small(exposed, inner.clone(), settings.solid_below_mm2);
     }
-    // A skin needs something to hold on to, and slivers of sparse infill hold nothing.
-    let skin = polygon::intersect(&polygon::offset(&exposed, 2.0 * spacing), inner);
+    // Slivers of sparse infill hold nothing.
+    let skin = polygon::intersect(&polygon::offset(&exposed, SKIN_MARGIN * spacing), inner);
     let sparse = polygon::open(&polygon::subtract(inner, &skin), spacing);
     let skin = polygon::open(&polygon::subtract(inner, &sparse), 0.05);
+    without_small(skin, sparse, settings.solid_below_mm2)
+}
+
+/// Makes sparse parts of less than `least` mm² solid.
+fn without_small(mut skin: Region, sparse: Region, least: f64) -> (Region, Region) {
+    let (small, sparse): (Region, Region) = sparse
+        .into_iter()
+        .partition(|shape| polygon::shape_area(shape) < least);
+    skin.extend(small);
     (skin, sparse)
 }
 

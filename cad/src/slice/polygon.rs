@@ -77,9 +77,14 @@ pub(crate) fn contour_area(contour: &[Point]) -> f64 {
     twice / 2.0
 }
 
+/// Area of a shape, mm².
+pub(crate) fn shape_area(shape: &Shape) -> f64 {
+    shape.iter().map(|c| contour_area(c)).sum()
+}
+
 /// Area of a region, mm².
 pub(crate) fn area(region: &Region) -> f64 {
-    region.iter().flatten().map(|c| contour_area(c)).sum()
+    region.iter().map(shape_area).sum()
 }
 
 /// Length of a closed contour, mm.

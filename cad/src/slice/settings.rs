@@ -25,6 +25,8 @@ pub struct Settings {
     pub infill_density: f64,
     /// Shape of the sparse infill.
     pub infill_pattern: Pattern,
+    /// Insides smaller than this are filled solid, mm².
+    pub solid_below_mm2: f64,
     /// Loops around the part on the bed.
     pub skirt_loops: usize,
     /// Distance of the skirt from the part.
@@ -60,6 +62,7 @@ impl Default for Settings {
             bottom_layers: 4,
             infill_density: 0.2,
             infill_pattern: Pattern::Grid,
+            solid_below_mm2: 70.0,
             skirt_loops: 1,
             skirt_gap: Mm(5.0),
             material: "pla".to_owned(),
@@ -169,6 +172,7 @@ impl Settings {
         check("top_layers", self.top_layers as f64, 0.0, 1000.0)?;
         check("bottom_layers", self.bottom_layers as f64, 0.0, 1000.0)?;
         check("infill_density", self.infill_density, 0.0, 1.0)?;
+        check("solid_below_mm2", self.solid_below_mm2, 0.0, 1e6)?;
         check("skirt_loops", self.skirt_loops as f64, 0.0, 20.0)?;
         check("skirt_gap", self.skirt_gap.0, 0.0, 50.0)?;
         let Some(&(mut material)) = printer.materials.get(&self.material) else {
