@@ -5,6 +5,7 @@
 
 mod datum;
 mod deviation;
+pub mod picture;
 pub mod plan;
 mod pose;
 mod register;
@@ -150,8 +151,12 @@ pub fn measure(
     let surface = Surface::new(mesh).map_err(InspectError::OpenMesh)?;
     let samples = surface.samples(deviation::spacing(plan, surface.area_mm2));
     let datums = datums_on(&samples, plan, surface.centre)?;
-    let ordered = Ordered::new(scan);
-    check_unit(&samples, &ordered)?;
+    check_unit(&samples, scan)?;
+    let reach = company(plan, &surface, scan);
+    let ordered = Ordered::new(scan, reach);
+    if ordered.points.len() < MIN_POINTS {
+        return Err(InspectError::TooFewPoints { count: ordered.points.len() });
+    }
     tell(0.1)?;
 
     let Some(candidates) = register::coarse(&surface, &samples, &ordered, false) else {
@@ -177,7 +182,7 @@ pub fn measure(
         evidence.shift = deviation::layer_shift(&feet, build, plan.tolerance_mm)
             .map(|(height, step)| (height + dot(surface.centre, build), step));
         if evidence.out_share > 0.03 {
-            evidence.mirrored = mirror_fits(&surface, &samples, scan, &ordered, &pose);
+            evidence.mirrored = mirror_fits(&surface, &samples, scan, reach, (&ordered, &pose));
         }
     }
     let (disposition, reasons) = decide(plan, &surface, &regions, &evidence, &candidates, scale, &datum_reports);
@@ -197,6 +202,7 @@ pub fn measure(
         datums: datum_reports.iter().map(rounded_datum).collect(),
         inlier_share: rounded(fit.inlier_share),
         points: scan.points.len(),
+        outliers: scan.points.len() - ordered.points.len(),
     };
     tell(1.0)?;
     Ok(Inspection { verdict, field: report_field(&field, &surface, plan) })
@@ -208,6 +214,8 @@ struct Evidence {
     excluded: f64,
     /// Share of the seen surface that is outside.
     out_share: f64,
+    /// Whether more of the surface is wrong or not there than a defect explains.
+    wrong_part: bool,
     /// Median over the seen patches, mm.
     uncertainty: f64,
     sides: Vec<Side>,
@@ -239,10 +247,14 @@ impl Evidence {
                 })
             })
             .collect();
+        let out = seen.iter().filter(|p| p.band == Band::Out).count();
+        let out_share = share(out, seen.len());
+        let astray = share(out + judged.len() - seen.len(), judged.len());
         Self {
             coverage: share(seen.len(), judged.len()),
             excluded: 1.0 - judged.len() as f64 / all,
-            out_share: share(seen.iter().filter(|p| p.band == Band::Out).count(), seen.len()),
+            out_share,
+            wrong_part: out_share > WRONG_PART_SHARE || (out_share > 0.1 && astray > 0.5),
             uncertainty: uncertainties.get(uncertainties.len() / 2).copied().unwrap_or_default(),
             sides,
             shift: None,
@@ -264,11 +276,19 @@ fn decide(
     let tolerance = plan.tolerance_mm;
     let mut reasons = Vec::new();
     let mut say = |code, message: String| reasons.push(Reason { code, message });
-    if candidates.ambiguous > 0 {
+    let low_coverage = (evidence.coverage < plan.required_coverage).then(|| {
+        let (seen, required) = (evidence.coverage * 100.0, plan.required_coverage * 100.0);
+        format!("{seen:.1} % of the surface was seen, {required:.1} % are required")
+    });
+    // Poses that fit equally badly say nothing about each other.
+    if candidates.ambiguous > 0 && !evidence.wrong_part {
         say(
             ReasonCode::AmbiguousPose,
             format!("{} other poses fit the scan as well, and the part is not symmetric", candidates.ambiguous),
         );
+        if let Some(message) = low_coverage {
+            say(ReasonCode::LowCoverage, message);
+        }
         return (Disposition::Inconclusive, reasons);
     }
     let out: Vec<&Region> = regions.iter().filter(|r| r.out_area_mm2 >= plan.min_region_area_mm2).collect();
@@ -276,7 +296,7 @@ fn decide(
         if evidence.mirrored {
             say(ReasonCode::Mirror, "the mirror image of the scan fits the design".to_owned());
         }
-        if evidence.out_share > WRONG_PART_SHARE {
+        if evidence.wrong_part {
             say(
                 ReasonCode::WrongPart,
                 format!("{:.0} % of the surface is not where the design has it", evidence.out_share * 100.0),
@@ -310,20 +330,13 @@ fn decide(
             }
         }
         let removable = regions.iter().all(|r| r.sign == Sign::Excess && r.machinable);
-        let whole = !evidence.mirrored && evidence.shift.is_none() && evidence.out_share <= WRONG_PART_SHARE;
+        let whole = !evidence.mirrored && evidence.shift.is_none() && !evidence.wrong_part;
         let seen = evidence.coverage >= plan.required_coverage;
         let disposition = if removable && whole && seen { Disposition::Rework } else { Disposition::Reject };
         return (disposition, reasons);
     }
-    if evidence.coverage < plan.required_coverage {
-        say(
-            ReasonCode::LowCoverage,
-            format!(
-                "{:.1} % of the surface was seen, {:.1} % are required",
-                evidence.coverage * 100.0,
-                plan.required_coverage * 100.0
-            ),
-        );
+    if let Some(message) = low_coverage {
+        say(ReasonCode::LowCoverage, message);
     }
     let area: f64 = evidence.sides.iter().map(|s| s.area_mm2).sum();
     for side in &evidence.sides {
@@ -385,8 +398,13 @@ fn check_scan(scan: &Scan) -> Result<(), InspectError> {
     Ok(())
 }
 
+/// Within what distance a surface point has others about it, mm.
+fn company(plan: &VerificationPlan, surface: &Surface, scan: &Scan) -> f64 {
+    plan.patch_radius_mm.max(2.0 * (surface.area_mm2 / scan.points.len() as f64).sqrt())
+}
+
 /// Compares the sizes, which do not depend on the pose.
-fn check_unit(samples: &[Sample], scan: &Ordered) -> Result<(), InspectError> {
+fn check_unit(samples: &[Sample], scan: &Scan) -> Result<(), InspectError> {
     let places: Vec<[f64; 3]> = samples.iter().map(|s| s.point).collect();
     let ratio = spread(&scan.points) / spread(&places).max(1e-12);
     for (expected, unit) in
@@ -442,13 +460,20 @@ fn align_to_datums(scan: &Ordered, pose: &Rigid, datums: &[DatumFace]) -> (Rigid
 }
 
 /// Whether the mirror image of the scan fits much better than the scan.
-fn mirror_fits(surface: &Surface, samples: &[Sample], scan: &Scan, ordered: &Ordered, pose: &Rigid) -> bool {
+fn mirror_fits(
+    surface: &Surface,
+    samples: &[Sample],
+    scan: &Scan,
+    reach: f64,
+    (ordered, pose): (&Ordered, &Rigid),
+) -> bool {
     let flip = |v: &[f64; 3]| [-v[0], v[1], v[2]];
-    let image = Ordered::new(&Scan {
+    let image = Scan {
         points: scan.points.iter().map(flip).collect(),
         normals: scan.normals.as_ref().map(|normals| normals.iter().map(flip).collect()),
         sigma_mm: scan.sigma_mm,
-    });
+    };
+    let image = Ordered::new(&image, reach);
     register::coarse(surface, samples, &image, true).is_some_and(|candidates| {
         let theirs = register::misfit(surface, &image, &candidates.best);
         theirs < 0.6 * register::misfit(surface, ordered, pose)

@@ -145,7 +145,7 @@ pub(crate) fn fine(surface: &Surface, scan: &Ordered, start: Rigid, floor_mm: f6
     fit.unwrap_or(Fit { pose, sigma: floor_mm, covariance: Matrix6::zeros(), inlier_share: 0.0 })
 }
 
-/// The scale that fits best about the origin, with the pose free, from the points near the surface.
+/// Size of the part relative to the mesh, fitted with the pose free, from the points near the surface.
 pub(crate) fn scale(surface: &Surface, scan: &Ordered, fit: &Fit) -> f64 {
     let mut matcher = Matcher::new(scan, scan.points.len().min(6_000));
     let (mut pose, mut scale) = (fit.pose, 1.0);
@@ -176,7 +176,7 @@ pub(crate) fn scale(surface: &Surface, scan: &Ordered, fit: &Fit) -> f64 {
             break;
         }
     }
-    scale
+    1.0 / scale
 }
 
 /// How well the poses of a mirrored scan fit, as a mean cut-off distance in mm.

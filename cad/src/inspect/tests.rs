@@ -219,7 +219,7 @@ fn pose_error(verdict: &Verdict, mesh: &Mesh, truth: &Rigid) -> f64 {
 
 #[test]
 fn a_sphere_a_tenth_too_large_measures_a_tenth() {
-    let mesh = sphere(20.0, 5);
+    let mesh = sphere(20.0, 6);
     let mut rng = Rng(1);
     let points = (0..20_000).map(|_| {
         let d = rng.direction();
@@ -417,4 +417,20 @@ fn unusable_input_is_refused_by_name() {
     assert_eq!(stopped, InspectError::Cancelled);
     let open = inspect(&good, &Mesh::default(), &plan, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(open, InspectError::OpenMesh(_)));
+}
+
+#[test]
+fn a_picture_shows_where_the_defect_is() {
+    let mesh = bracket();
+    let scan = scan_of(&mesh, 60_000, 0.05, 0.1, Fault::Bump(6.0, 1.0), 40).scan;
+    let plan = VerificationPlan::default();
+    let inspection = measure(&scan, &mesh, &plan, &mut |_| ControlFlow::Continue(())).unwrap();
+    let picture = picture::deviation_png(&mesh, &inspection.field);
+    assert_eq!(&picture[1..4], b"PNG");
+    assert_eq!(picture, picture::deviation_png(&mesh, &inspection.field));
+    if let Some(folder) = std::env::var_os("PICTURE_DIR") {
+        let folder = std::path::PathBuf::from(folder);
+        std::fs::write(folder.join("deviation.png"), picture).unwrap();
+        std::fs::write(folder.join("part.png"), picture::part_png(&mesh)).unwrap();
+    }
 }
