@@ -46,7 +46,11 @@ pub fn deviation_png(mesh: &Mesh, field: &DeviationField) -> Vec<u8> {
                 }
             }
         });
-        if seen > unseen { diverging(sum / seen / range) } else { UNSEEN }
+        if seen > unseen {
+            diverging(sum / seen / range)
+        } else {
+            UNSEEN
+        }
     };
     canvas.draw(mesh, EYES[0], [20, 20, 670, 590], &paint);
     canvas.draw(mesh, EYES[1], [710, 20, 670, 590], &paint);
@@ -62,7 +66,11 @@ fn diverging(x: f64) -> [f64; 3] {
         [[0.97, 0.97, 0.96], [0.99, 0.66, 0.32], [0.75, 0.26, 0.02]]
     };
     let t = 2.0 * x.abs().min(1.0);
-    if t < 1.0 { mix(stops[0], stops[1], t) } else { mix(stops[1], stops[2], t - 1.0) }
+    if t < 1.0 {
+        mix(stops[0], stops[1], t)
+    } else {
+        mix(stops[1], stops[2], t - 1.0)
+    }
 }
 
 fn mix(a: [f64; 3], b: [f64; 3], t: f64) -> [f64; 3] {
@@ -85,7 +93,11 @@ struct Canvas {
 
 impl Canvas {
     fn new(width: usize, height: usize) -> Self {
-        Self { width, height, pixels: vec![BACKGROUND; width * height] }
+        Self {
+            width,
+            height,
+            pixels: vec![BACKGROUND; width * height],
+        }
     }
 
     /// Draws the mesh as large as fits the box `[left, top, width, height]`.
@@ -99,11 +111,16 @@ impl Canvas {
         let eye = unit(eye);
         let right = unit(cross([0.0, 0.0, 1.0], eye));
         let up = cross(eye, right);
-        let seen_from: Vec<[f64; 3]> =
-            mesh.vertices.iter().map(|v| [dot(*v, right), dot(*v, up), dot(*v, eye)]).collect();
+        let seen_from: Vec<[f64; 3]> = mesh
+            .vertices
+            .iter()
+            .map(|v| [dot(*v, right), dot(*v, up), dot(*v, eye)])
+            .collect();
         let (low, high) = super::scan::extent(&seen_from);
         let (w, h) = (width * SUPER, height * SUPER);
-        let zoom = (w as f64 / (high[0] - low[0]).max(1e-9)).min(h as f64 / (high[1] - low[1]).max(1e-9)) * 0.96;
+        let zoom = (w as f64 / (high[0] - low[0]).max(1e-9))
+            .min(h as f64 / (high[1] - low[1]).max(1e-9))
+            * 0.96;
         let place = |v: [f64; 3]| {
             [
                 0.5 * w as f64 + (v[0] - 0.5 * (low[0] + high[0])) * zoom,
@@ -111,7 +128,13 @@ impl Canvas {
                 v[2],
             ]
         };
-        let mut buffer = vec![Seen { depth: f64::NEG_INFINITY, triangle: u32::MAX }; w * h];
+        let mut buffer = vec![
+            Seen {
+                depth: f64::NEG_INFINITY,
+                triangle: u32::MAX
+            };
+            w * h
+        ];
         for (t, corners) in mesh.triangles.iter().enumerate() {
             let [a, b, c] = corners.map(|v| place(seen_from[v as usize]));
             let area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
@@ -136,7 +159,10 @@ impl Canvas {
                     let depth = u * a[2] + v * b[2] + s * c[2];
                     let seen = &mut buffer[y * w + x];
                     if depth > seen.depth {
-                        *seen = Seen { depth, triangle: t as u32 };
+                        *seen = Seen {
+                            depth,
+                            triangle: t as u32,
+                        };
                     }
                 }
             }
@@ -151,7 +177,11 @@ impl Canvas {
         let depth_at = |x: usize, y: usize| buffer[y * w + x].depth;
         let normal_at = |x: usize, y: usize| {
             let t = buffer[y * w + x].triangle;
-            if t == u32::MAX { [0.0; 3] } else { normals[t as usize] }
+            if t == u32::MAX {
+                [0.0; 3]
+            } else {
+                normals[t as usize]
+            }
         };
         let rows: Vec<Vec<[f64; 3]>> = (0..height)
             .into_par_iter()
@@ -165,38 +195,46 @@ impl Canvas {
                             for sub_x in 0..SUPER {
                                 let (x, y) = (column * SUPER + sub_x, row * SUPER + sub_y);
                                 let seen = buffer[y * w + x];
-                                let mut colour = self.pixels[(top + row) * self.width + left + column];
+                                let mut colour =
+                                    self.pixels[(top + row) * self.width + left + column];
                                 if seen.triangle != u32::MAX {
                                     let n = normals[seen.triangle as usize];
                                     let base = match last {
                                         Some((normal, colour)) if dot(normal, n) > 0.98 => colour,
                                         _ => {
-                                            let a = (x as f64 + 0.5 - 0.5 * w as f64) / zoom + 0.5 * (low[0] + high[0]);
-                                            let b = (0.5 * h as f64 - y as f64 - 0.5) / zoom + 0.5 * (low[1] + high[1]);
-                                            let p = [0, 1, 2]
-                                                .map(|k| right[k] * a + up[k] * b + eye[k] * seen.depth);
+                                            let a = (x as f64 + 0.5 - 0.5 * w as f64) / zoom
+                                                + 0.5 * (low[0] + high[0]);
+                                            let b = (0.5 * h as f64 - y as f64 - 0.5) / zoom
+                                                + 0.5 * (low[1] + high[1]);
+                                            let p = [0, 1, 2].map(|k| {
+                                                right[k] * a + up[k] * b + eye[k] * seen.depth
+                                            });
                                             let face = mesh.normal(seen.triangle as usize);
                                             let colour = paint(p, face);
                                             last = Some((n, colour));
                                             colour
                                         }
                                     };
-                                    let diffuse = dot(n, light).max(0.0);
+                                    let diffuse = 0.5 + 0.5 * dot(n, light);
                                     let shine = dot(n, half).max(0.0).powi(40);
-                                    colour = base.map(|c| (c * (0.52 + 0.5 * diffuse) + 0.08 * shine).min(1.0));
+                                    colour = base.map(|c| {
+                                        (c * (0.5 + 0.5 * diffuse) + 0.06 * shine).min(1.0)
+                                    });
                                 }
                                 // A thin line where the depth jumps or the surface bends.
                                 if x > 0 && y > 0 && x + 1 < w && y + 1 < h {
-                                    let edge = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)].iter().any(|&(i, j)| {
-                                        let (d, e) = (depth_at(i, j), seen.depth);
-                                        if d == e {
-                                            return false;
-                                        }
-                                        !d.is_finite()
-                                            || !e.is_finite()
-                                            || (d - e).abs() > crease
-                                            || dot(normal_at(i, j), normal_at(x, y)) < 0.75
-                                    });
+                                    let edge = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)]
+                                        .iter()
+                                        .any(|&(i, j)| {
+                                            let (d, e) = (depth_at(i, j), seen.depth);
+                                            if d == e {
+                                                return false;
+                                            }
+                                            !d.is_finite()
+                                                || !e.is_finite()
+                                                || (d - e).abs() > crease
+                                                || dot(normal_at(i, j), normal_at(x, y)) < 0.75
+                                        });
                                     if edge {
                                         colour = mix(colour, INK, 0.55);
                                     }
@@ -226,17 +264,37 @@ impl Canvas {
                 self.pixels[y * self.width + x] = diverging(t);
             }
         }
-        let frame = [[left, top], [left + width, top], [left + width, top + height], [left, top + height]];
+        let frame = [
+            [left, top],
+            [left + width, top],
+            [left + width, top + height],
+            [left, top + height],
+        ];
         for k in 0..4 {
             self.stroke(frame[k], frame[(k + 1) % 4], 1.0);
         }
         for value in [-range, -tolerance, 0.0, tolerance, range] {
             let x = left + (value / range + 1.0) * 0.5 * width;
             self.stroke([x, top + height], [x, top + height + 7.0], 1.4);
-            let text = if value == 0.0 { "0".to_owned() } else { format!("{value:+.2}") };
-            let text = if value == range { format!("{text} mm") } else { text };
-            let anchor = if value == range { text.trim_end_matches(" mm").len() } else { text.len() };
-            self.text(&text, [x - 0.5 * anchor as f64 * ADVANCE, top + height + 14.0]);
+            let text = if value == 0.0 {
+                "0".to_owned()
+            } else {
+                format!("{value:+.2}")
+            };
+            let text = if value == range {
+                format!("{text} mm")
+            } else {
+                text
+            };
+            let anchor = if value == range {
+                text.trim_end_matches(" mm").len()
+            } else {
+                text.len()
+            };
+            self.text(
+                &text,
+                [x - 0.5 * anchor as f64 * ADVANCE, top + height + 14.0],
+            );
         }
     }
 
@@ -274,8 +332,12 @@ impl Canvas {
     }
 
     fn png(&self) -> Vec<u8> {
-        let bytes: Vec<u8> =
-            self.pixels.iter().flatten().map(|c| (c.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
+        let bytes: Vec<u8> = self
+            .pixels
+            .iter()
+            .flatten()
+            .map(|c| (c.clamp(0.0, 1.0) * 255.0 + 0.5) as u8)
+            .collect();
         let mut out = Vec::new();
         let mut encoder = png::Encoder::new(&mut out, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
@@ -295,33 +357,101 @@ const ADVANCE: f64 = 13.0;
 fn glyph(character: char) -> &'static [&'static [[f64; 2]]] {
     match character {
         '0' => &[&[
-            [0.5, 0.0], [0.15, 0.12], [0.0, 0.4], [0.0, 0.6], [0.15, 0.88], [0.5, 1.0], [0.85, 0.88], [1.0, 0.6],
-            [1.0, 0.4], [0.85, 0.12], [0.5, 0.0],
+            [0.5, 0.0],
+            [0.15, 0.12],
+            [0.0, 0.4],
+            [0.0, 0.6],
+            [0.15, 0.88],
+            [0.5, 1.0],
+            [0.85, 0.88],
+            [1.0, 0.6],
+            [1.0, 0.4],
+            [0.85, 0.12],
+            [0.5, 0.0],
         ]],
         '1' => &[&[[0.15, 0.2], [0.55, 0.0], [0.55, 1.0]]],
-        '2' => &[&[[0.0, 0.25], [0.15, 0.06], [0.5, 0.0], [0.85, 0.08], [0.97, 0.28], [0.8, 0.52], [0.0, 1.0], [1.0, 1.0]]],
+        '2' => &[&[
+            [0.0, 0.25],
+            [0.15, 0.06],
+            [0.5, 0.0],
+            [0.85, 0.08],
+            [0.97, 0.28],
+            [0.8, 0.52],
+            [0.0, 1.0],
+            [1.0, 1.0],
+        ]],
         '3' => &[&[
-            [0.05, 0.12], [0.45, 0.0], [0.85, 0.1], [0.92, 0.27], [0.75, 0.43], [0.4, 0.48], [0.8, 0.54],
-            [1.0, 0.73], [0.85, 0.93], [0.45, 1.0], [0.0, 0.88],
+            [0.05, 0.12],
+            [0.45, 0.0],
+            [0.85, 0.1],
+            [0.92, 0.27],
+            [0.75, 0.43],
+            [0.4, 0.48],
+            [0.8, 0.54],
+            [1.0, 0.73],
+            [0.85, 0.93],
+            [0.45, 1.0],
+            [0.0, 0.88],
         ]],
         '4' => &[&[[0.75, 1.0], [0.75, 0.0], [0.0, 0.7], [1.0, 0.7]]],
         '5' => &[&[
-            [0.92, 0.0], [0.15, 0.0], [0.08, 0.45], [0.45, 0.36], [0.85, 0.44], [1.0, 0.67], [0.85, 0.91], [0.45, 1.0],
+            [0.92, 0.0],
+            [0.15, 0.0],
+            [0.08, 0.45],
+            [0.45, 0.36],
+            [0.85, 0.44],
+            [1.0, 0.67],
+            [0.85, 0.91],
+            [0.45, 1.0],
             [0.0, 0.9],
         ]],
         '6' => &[&[
-            [0.85, 0.04], [0.45, 0.06], [0.1, 0.33], [0.0, 0.66], [0.15, 0.92], [0.5, 1.0], [0.87, 0.91], [1.0, 0.68],
-            [0.87, 0.46], [0.5, 0.39], [0.15, 0.47], [0.0, 0.66],
+            [0.85, 0.04],
+            [0.45, 0.06],
+            [0.1, 0.33],
+            [0.0, 0.66],
+            [0.15, 0.92],
+            [0.5, 1.0],
+            [0.87, 0.91],
+            [1.0, 0.68],
+            [0.87, 0.46],
+            [0.5, 0.39],
+            [0.15, 0.47],
+            [0.0, 0.66],
         ]],
         '7' => &[&[[0.0, 0.0], [1.0, 0.0], [0.35, 1.0]]],
         '8' => &[&[
-            [0.5, 0.46], [0.15, 0.37], [0.07, 0.2], [0.2, 0.05], [0.5, 0.0], [0.8, 0.05], [0.93, 0.2], [0.85, 0.37],
-            [0.5, 0.46], [0.12, 0.56], [0.0, 0.75], [0.15, 0.94], [0.5, 1.0], [0.85, 0.94], [1.0, 0.75], [0.88, 0.56],
+            [0.5, 0.46],
+            [0.15, 0.37],
+            [0.07, 0.2],
+            [0.2, 0.05],
+            [0.5, 0.0],
+            [0.8, 0.05],
+            [0.93, 0.2],
+            [0.85, 0.37],
+            [0.5, 0.46],
+            [0.12, 0.56],
+            [0.0, 0.75],
+            [0.15, 0.94],
+            [0.5, 1.0],
+            [0.85, 0.94],
+            [1.0, 0.75],
+            [0.88, 0.56],
             [0.5, 0.46],
         ]],
         '9' => &[&[
-            [0.15, 0.96], [0.55, 0.94], [0.9, 0.67], [1.0, 0.34], [0.85, 0.08], [0.5, 0.0], [0.13, 0.09], [0.0, 0.32],
-            [0.13, 0.54], [0.5, 0.61], [0.85, 0.53], [1.0, 0.34],
+            [0.15, 0.96],
+            [0.55, 0.94],
+            [0.9, 0.67],
+            [1.0, 0.34],
+            [0.85, 0.08],
+            [0.5, 0.0],
+            [0.13, 0.09],
+            [0.0, 0.32],
+            [0.13, 0.54],
+            [0.5, 0.61],
+            [0.85, 0.53],
+            [1.0, 0.34],
         ]],
         '+' => &[&[[0.5, 0.25], [0.5, 0.8]], &[[0.08, 0.525], [0.92, 0.525]]],
         '-' => &[&[[0.08, 0.525], [0.92, 0.525]]],
@@ -364,7 +494,9 @@ mod tests {
     use super::*;
 
     fn decoded(bytes: &[u8]) -> (u32, u32, Vec<u8>) {
-        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
+            .read_info()
+            .unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
         (info.width, info.height, pixels)
@@ -377,7 +509,10 @@ mod tests {
         let background = &pixels[..3];
         let drawn = pixels.chunks(3).filter(|p| *p != background).count();
         assert!(drawn > 150_000, "{drawn}");
-        assert_eq!(part_png(&Mesh::default()).len(), part_png(&Mesh::default()).len());
+        assert_eq!(
+            part_png(&Mesh::default()).len(),
+            part_png(&Mesh::default()).len()
+        );
     }
 
     #[test]
