@@ -137,12 +137,21 @@ const NORMAL_AXES: [&str; 3] = ["nx", "ny", "nz"];
 pub fn read(bytes: &[u8]) -> Result<Scan, PlyError> {
     let header = read_header(bytes)?;
     let vertex = header.elements.iter().position(|e| e.name == "vertex");
-    let Some(vertex) = vertex else { return Err(PlyError::MissingProperty { property: "x" }) };
+    let Some(vertex) = vertex else {
+        return Err(PlyError::MissingProperty { property: "x" });
+    };
     let element = &header.elements[vertex];
     if element.count > MAX_POINTS {
-        return Err(PlyError::TooMany { count: element.count });
+        return Err(PlyError::TooMany {
+            count: element.count,
+        });
     }
-    let column = |name: &str| element.properties.iter().position(|p| p.name == name && p.list.is_none());
+    let column = |name: &str| {
+        element
+            .properties
+            .iter()
+            .position(|p| p.name == name && p.list.is_none())
+    };
     let mut columns = [0; 3];
     for (k, &name) in AXES.iter().enumerate() {
         columns[k] = column(name).ok_or(PlyError::MissingProperty { property: name })?;
@@ -152,7 +161,11 @@ pub fn read(bytes: &[u8]) -> Result<Scan, PlyError> {
         _ => None,
     };
 
-    let mut body = Body { bytes: &bytes[header.bytes..], encoding: header.encoding, line: header.lines };
+    let mut body = Body {
+        bytes: &bytes[header.bytes..],
+        encoding: header.encoding,
+        line: header.lines,
+    };
     for before in &header.elements[..vertex] {
         let mut row = Vec::new();
         for index in 0..before.count {
@@ -169,7 +182,11 @@ pub fn read(bytes: &[u8]) -> Result<Scan, PlyError> {
         for k in 0..3 {
             point[k] = row[columns[k]];
             if !point[k].is_finite() || point[k].abs() > MAX_COORDINATE {
-                return Err(PlyError::NotFinite { index, property: AXES[k], value: point[k].to_string() });
+                return Err(PlyError::NotFinite {
+                    index,
+                    property: AXES[k],
+                    value: point[k].to_string(),
+                });
             }
         }
         points.push(point);
@@ -178,20 +195,35 @@ pub fn read(bytes: &[u8]) -> Result<Scan, PlyError> {
             for k in 0..3 {
                 normal[k] = row[columns[k]];
                 if !normal[k].is_finite() || normal[k].abs() > MAX_COORDINATE {
-                    return Err(PlyError::NotFinite { index, property: NORMAL_AXES[k], value: normal[k].to_string() });
+                    return Err(PlyError::NotFinite {
+                        index,
+                        property: NORMAL_AXES[k],
+                        value: normal[k].to_string(),
+                    });
                 }
             }
             let length = crate::mesh::length(normal);
-            normals.push(if length > 0.0 { normal.map(|x| x / length) } else { normal });
+            normals.push(if length > 0.0 {
+                normal.map(|x| x / length)
+            } else {
+                normal
+            });
         }
     }
-    Ok(Scan { points, normals: normal_columns.map(|_| normals), sigma_mm: header.sigma_mm })
+    Ok(Scan {
+        points,
+        normals: normal_columns.map(|_| normals),
+        sigma_mm: header.sigma_mm,
+    })
 }
 
 /// Writes a scan as binary little endian PLY with double coordinates and float normals.
 #[must_use]
 pub fn write(scan: &Scan) -> Vec<u8> {
-    let normals = scan.normals.as_ref().filter(|n| n.len() == scan.points.len());
+    let normals = scan
+        .normals
+        .as_ref()
+        .filter(|n| n.len() == scan.points.len());
     let mut header = String::from("ply\nformat binary_little_endian 1.0\n");
     let _ = writeln!(header, "comment sigma_mm {}", scan.sigma_mm);
     let _ = writeln!(header, "element vertex {}", scan.points.len());
@@ -225,7 +257,11 @@ fn read_header(bytes: &[u8]) -> Result<Header, PlyError> {
     let (mut at, mut line) = (0, 0);
     loop {
         let Some(end) = limit[at..].iter().position(|&b| b == b'\n') else {
-            return Err(if line == 0 { PlyError::NotPly } else { PlyError::UnendedHeader { line } });
+            return Err(if line == 0 {
+                PlyError::NotPly
+            } else {
+                PlyError::UnendedHeader { line }
+            });
         };
         let text = String::from_utf8_lossy(&limit[at..at + end]).into_owned();
         at += end + 1;
@@ -249,31 +285,54 @@ fn read_header(bytes: &[u8]) -> Result<Header, PlyError> {
                     .parse()
                     .ok()
                     .filter(|v: &f64| v.is_finite() && *v >= 0.0)
-                    .ok_or_else(|| fault(format!("`sigma_mm` is not a length: `{}`", short(value))))?;
+                    .ok_or_else(|| {
+                        fault(format!("`sigma_mm` is not a length: `{}`", short(value)))
+                    })?;
             }
             ["comment" | "obj_info", ..] | [] => {}
             ["element", name, count] => {
-                let count = count
-                    .parse()
-                    .map_err(|_| fault(format!("element `{}` has no count: `{}`", short(name), short(count))))?;
+                let count = count.parse().map_err(|_| {
+                    fault(format!(
+                        "element `{}` has no count: `{}`",
+                        short(name),
+                        short(count)
+                    ))
+                })?;
                 if elements.len() == 64 {
                     return Err(fault("more than 64 elements".to_owned()));
                 }
-                elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
+                elements.push(Element {
+                    name: (*name).to_owned(),
+                    count,
+                    properties: Vec::new(),
+                });
             }
             ["property", rest @ ..] => {
                 let property = match rest {
                     ["list", count, number, name] => number_type(count)
                         .zip(number_type(number))
-                        .map(|(count, number)| Property { name: (*name).to_owned(), number, list: Some(count) }),
-                    [number, name] => number_type(number)
-                        .map(|number| Property { name: (*name).to_owned(), number, list: None }),
+                        .map(|(count, number)| Property {
+                            name: (*name).to_owned(),
+                            number,
+                            list: Some(count),
+                        }),
+                    [number, name] => number_type(number).map(|number| Property {
+                        name: (*name).to_owned(),
+                        number,
+                        list: None,
+                    }),
                     _ => None,
                 };
-                let property = property.ok_or_else(|| fault(format!("malformed property `{}`", short(&text))))?;
-                let element = elements.last_mut().ok_or_else(|| fault("property before any element".to_owned()))?;
+                let property = property
+                    .ok_or_else(|| fault(format!("malformed property `{}`", short(&text))))?;
+                let element = elements
+                    .last_mut()
+                    .ok_or_else(|| fault("property before any element".to_owned()))?;
                 if element.properties.len() == 256 {
-                    return Err(fault(format!("element `{}` has more than 256 properties", short(&element.name))));
+                    return Err(fault(format!(
+                        "element `{}` has more than 256 properties",
+                        short(&element.name)
+                    )));
                 }
                 element.properties.push(property);
             }
@@ -286,9 +345,17 @@ fn read_header(bytes: &[u8]) -> Result<Header, PlyError> {
             return Err(PlyError::Header { line, problem });
         }
     }
-    let encoding =
-        encoding.ok_or_else(|| PlyError::Header { line, problem: "header names no format".to_owned() })?;
-    Ok(Header { encoding, elements, sigma_mm, bytes: at, lines: line })
+    let encoding = encoding.ok_or_else(|| PlyError::Header {
+        line,
+        problem: "header names no format".to_owned(),
+    })?;
+    Ok(Header {
+        encoding,
+        elements,
+        sigma_mm,
+        bytes: at,
+        lines: line,
+    })
 }
 
 /// What is left of the file after the header.
@@ -300,18 +367,35 @@ struct Body<'a> {
 
 impl Body<'_> {
     /// Reads one record; the place of a list in `row` holds its length.
-    fn record(&mut self, element: &Element, index: u64, row: &mut Vec<f64>) -> Result<(), PlyError> {
+    fn record(
+        &mut self,
+        element: &Element,
+        index: u64,
+        row: &mut Vec<f64>,
+    ) -> Result<(), PlyError> {
         row.clear();
-        if self.encoding == Encoding::Ascii { self.ascii(element, index, row) } else { self.binary(element, index, row) }
+        if self.encoding == Encoding::Ascii {
+            self.ascii(element, index, row)
+        } else {
+            self.binary(element, index, row)
+        }
     }
 
     fn ascii(&mut self, element: &Element, index: u64, row: &mut Vec<f64>) -> Result<(), PlyError> {
-        let truncated = || PlyError::Truncated { element: element.name.clone(), index, count: element.count };
+        let truncated = || PlyError::Truncated {
+            element: element.name.clone(),
+            index,
+            count: element.count,
+        };
         let text = loop {
             if self.bytes.is_empty() {
                 return Err(truncated());
             }
-            let end = self.bytes.iter().position(|&b| b == b'\n').unwrap_or(self.bytes.len());
+            let end = self
+                .bytes
+                .iter()
+                .position(|&b| b == b'\n')
+                .unwrap_or(self.bytes.len());
             let (line, rest) = self.bytes.split_at(end);
             self.bytes = rest.get(1..).unwrap_or(&[]);
             self.line += 1;
@@ -344,8 +428,17 @@ impl Body<'_> {
         Ok(())
     }
 
-    fn binary(&mut self, element: &Element, index: u64, row: &mut Vec<f64>) -> Result<(), PlyError> {
-        let truncated = || PlyError::Truncated { element: element.name.clone(), index, count: element.count };
+    fn binary(
+        &mut self,
+        element: &Element,
+        index: u64,
+        row: &mut Vec<f64>,
+    ) -> Result<(), PlyError> {
+        let truncated = || PlyError::Truncated {
+            element: element.name.clone(),
+            index,
+            count: element.count,
+        };
         let little = self.encoding == Encoding::Little;
         for property in &element.properties {
             let first = property.list.unwrap_or(property.number);
@@ -424,7 +517,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         assert_eq!(read(&write(&sample())).unwrap(), sample());
-        let bare = Scan { normals: None, ..sample() };
+        let bare = Scan {
+            normals: None,
+            ..sample()
+        };
         assert_eq!(read(&write(&bare)).unwrap(), bare);
     }
 
@@ -446,13 +542,34 @@ mod tests {
     fn refusals_name_the_place() {
         let header = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\nend_header\n";
         let cases = [
-            (format!("{header}1 2 3\n1 nan 3\n"), "element `vertex` 1: property `y` is NaN, not a usable length"),
-            (format!("{header}1 2 3\n1 b 3\n"), "line 9: element `vertex` 1 has a value that is not a number: `b`"),
-            (format!("{header}1 2 3\n"), "element `vertex` 1 of 2: the file ends early"),
-            (header.replace("vertex 2", "vertex many"), "line 3: element `vertex` has no count: `many`"),
-            (header.replace("float z", "float w"), "element `vertex` lacks property `z`"),
-            ("solid\n".to_owned(), "line 1: not a PLY file, the first line is not `ply`"),
-            (header.replace("vertex 2", "vertex 99999999999"), "element `vertex` declares 99999999999 points, the limit is 50000000"),
+            (
+                format!("{header}1 2 3\n1 nan 3\n"),
+                "element `vertex` 1: property `y` is NaN, not a usable length",
+            ),
+            (
+                format!("{header}1 2 3\n1 b 3\n"),
+                "line 9: element `vertex` 1 has a value that is not a number: `b`",
+            ),
+            (
+                format!("{header}1 2 3\n"),
+                "element `vertex` 1 of 2: the file ends early",
+            ),
+            (
+                header.replace("vertex 2", "vertex many"),
+                "line 3: element `vertex` has no count: `many`",
+            ),
+            (
+                header.replace("float z", "float w"),
+                "element `vertex` lacks property `z`",
+            ),
+            (
+                "solid\n".to_owned(),
+                "line 1: not a PLY file, the first line is not `ply`",
+            ),
+            (
+                header.replace("vertex 2", "vertex 99999999999"),
+                "element `vertex` declares 99999999999 points, the limit is 50000000",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(read(text.as_bytes()).unwrap_err().to_string(), message);
@@ -472,7 +589,9 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes = whole.clone();
             for _ in 0..3 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let at = (state >> 33) as usize % bytes.len();
                 bytes[at] = (state >> 20) as u8;
             }

@@ -78,15 +78,23 @@ pub(crate) fn align(points: &[[f64; 3]], datums: &[DatumFace]) -> (Rigid, Vec<Da
             1 => {
                 let axis = normals[0];
                 let across = unit(cross(axis, normal));
-                let lever: f64 =
-                    (0..2).map(|k| (plane.extents[k] * dot(plane.directions[k], across)).powi(2)).sum::<f64>().sqrt();
-                if lever >= MIN_LEVER_MM { scaled(axis, dot(cross(plane.normal, normal), axis)) } else { [0.0; 3] }
+                let lever: f64 = (0..2)
+                    .map(|k| (plane.extents[k] * dot(plane.directions[k], across)).powi(2))
+                    .sum::<f64>()
+                    .sqrt();
+                if lever >= MIN_LEVER_MM {
+                    scaled(axis, dot(cross(plane.normal, normal), axis))
+                } else {
+                    [0.0; 3]
+                }
             }
             _ => [0.0; 3],
         };
         let step = Rigid::about(plane.point, turn, [0.0; 3]);
         // Shift: only in a direction no earlier face has fixed.
-        let free = normals.iter().fold(normal, |v, n| sub(v, scaled(*n, dot(v, *n))));
+        let free = normals
+            .iter()
+            .fold(normal, |v, n| sub(v, scaled(*n, dot(v, *n))));
         let along = dot(free, normal);
         let mut shift = [0.0; 3];
         if normals.len() < 3 && along > 0.1 {
@@ -95,7 +103,11 @@ pub(crate) fn align(points: &[[f64; 3]], datums: &[DatumFace]) -> (Rigid, Vec<Da
             report.fixed = [3, 2, 1][normals.len()];
             normals.push(unit(free));
         }
-        motion = Rigid { translation: add(step.translation, shift), ..step }.after(&motion);
+        motion = Rigid {
+            translation: add(step.translation, shift),
+            ..step
+        }
+        .after(&motion);
         reports.push(report);
     }
     (motion, reports)
@@ -122,20 +134,31 @@ fn fit(points: &[[f64; 3]], datum: &DatumFace, normal: [f64; 3], motion: &Rigid)
     let mut extents = [0.0; 2];
     let mut directions = [[0.0; 3]; 2];
     // Centre the first weights on the median, since the face may be off as a whole.
-    let mut heights: Vec<f64> = members.iter().map(|p| dot(sub(*p, point), normal)).collect();
+    let mut heights: Vec<f64> = members
+        .iter()
+        .map(|p| dot(sub(*p, point), normal))
+        .collect();
     let middle = heights.len() / 2;
     let median = *heights.select_nth_unstable_by(middle, f64::total_cmp).1;
     point = add(point, scaled(normal, median));
     for _ in 0..20 {
-        let mut residuals: Vec<f64> = members.iter().map(|p| dot(sub(*p, point), plane_normal)).collect();
+        let mut residuals: Vec<f64> = members
+            .iter()
+            .map(|p| dot(sub(*p, point), plane_normal))
+            .collect();
         sigma = robust_sigma(&mut residuals).max(1e-6);
-        let weights: Vec<f64> =
-            members.iter().map(|p| tukey(dot(sub(*p, point), plane_normal), 4.0 * sigma)).collect();
+        let weights: Vec<f64> = members
+            .iter()
+            .map(|p| tukey(dot(sub(*p, point), plane_normal), 4.0 * sigma))
+            .collect();
         let total: f64 = weights.iter().sum();
         if total < 3.0 {
             return None;
         }
-        let sum = members.iter().zip(&weights).fold([0.0; 3], |sum, (p, &w)| add(sum, scaled(*p, w)));
+        let sum = members
+            .iter()
+            .zip(&weights)
+            .fold([0.0; 3], |sum, (p, &w)| add(sum, scaled(*p, w)));
         let centre = scaled(sum, 1.0 / total);
         let mut moments = Matrix3::zeros();
         for (p, &w) in members.iter().zip(&weights) {
@@ -149,8 +172,13 @@ fn fit(points: &[[f64; 3]], datum: &DatumFace, normal: [f64; 3], motion: &Rigid)
             let v = eigen.eigenvectors.column(order[k]);
             [v[0], v[1], v[2]]
         };
-        let next = if dot(axis(2), normal) < 0.0 { scaled(axis(2), -1.0) } else { axis(2) };
-        let moved = length(sub(next, plane_normal)) * datum.extent_mm + dot(sub(centre, point), next).abs();
+        let next = if dot(axis(2), normal) < 0.0 {
+            scaled(axis(2), -1.0)
+        } else {
+            axis(2)
+        };
+        let moved =
+            length(sub(next, plane_normal)) * datum.extent_mm + dot(sub(centre, point), next).abs();
         (point, plane_normal) = (centre, next);
         extents = [0, 1].map(|k| (eigen.eigenvalues[order[k]] / total).max(0.0).sqrt());
         directions = [axis(0), axis(1)];
@@ -162,5 +190,12 @@ fn fit(points: &[[f64; 3]], datum: &DatumFace, normal: [f64; 3], motion: &Rigid)
     if dot(plane_normal, normal) < 0.94 {
         return None;
     }
-    Some(Plane { point, normal: plane_normal, sigma, extents, directions, points: members.len() })
+    Some(Plane {
+        point,
+        normal: plane_normal,
+        sigma,
+        extents,
+        directions,
+        points: members.len(),
+    })
 }

@@ -73,7 +73,9 @@ pub(crate) fn feet(surface: &Surface, scan: &Ordered, pose: &Rigid) -> Vec<Foot>
         .filter_map(|i| {
             let p = pose.apply(scan.points[i]);
             let facing = scan.normals.as_ref().map(|n| pose.turn(n[i]));
-            surface.closest(p, facing, None).or_else(|| surface.closest(p, None, None))
+            surface
+                .closest(p, facing, None)
+                .or_else(|| surface.closest(p, None, None))
         })
         .collect()
 }
@@ -127,21 +129,43 @@ pub(crate) fn patches(
             } else {
                 Band::Doubt
             };
-            Patch { sample: *sample, mean, count, uncertainty, band }
+            Patch {
+                sample: *sample,
+                mean,
+                count,
+                uncertainty,
+                band,
+            }
         })
         .collect();
-    Patches { patches, spacing, area: surface.area_mm2 / samples.len().max(1) as f64 }
+    Patches {
+        patches,
+        spacing,
+        area: surface.area_mm2 / samples.len().max(1) as f64,
+    }
 }
 
 /// Connected regions that are outside or in doubt and large enough to count, largest first.
-pub(crate) fn regions(surface: &Surface, field: &Patches, feet: &[Foot], plan: &VerificationPlan) -> Vec<Region> {
-    let suspects: Vec<&Patch> =
-        field.patches.iter().filter(|p| matches!(p.band, Band::Out | Band::Doubt)).collect();
+pub(crate) fn regions(
+    surface: &Surface,
+    field: &Patches,
+    feet: &[Foot],
+    plan: &VerificationPlan,
+) -> Vec<Region> {
+    let suspects: Vec<&Patch> = field
+        .patches
+        .iter()
+        .filter(|p| matches!(p.band, Band::Out | Band::Doubt))
+        .collect();
     let places: Vec<[f64; 3]> = suspects.iter().map(|p| p.sample.point).collect();
     let reach = 1.7 * field.spacing;
     let grid = Grid::new(&places, reach);
     let foot_places: Vec<[f64; 3]> = feet.iter().map(|f| f.point).collect();
-    let foot_grid = if suspects.is_empty() { None } else { Some(Grid::new(&foot_places, field.spacing)) };
+    let foot_grid = if suspects.is_empty() {
+        None
+    } else {
+        Some(Grid::new(&foot_places, field.spacing))
+    };
     let mut counted = vec![false; feet.len()];
     let mut visited = vec![false; suspects.len()];
     let mut regions = Vec::new();
@@ -178,11 +202,16 @@ pub(crate) fn regions(surface: &Surface, field: &Patches, feet: &[Foot], plan: &
         if area < plan.min_region_area_mm2 || count < plan.min_region_points {
             continue;
         }
-        let out = members.iter().filter(|&&m| suspects[m].band == Band::Out).count();
+        let out = members
+            .iter()
+            .filter(|&&m| suspects[m].band == Band::Out)
+            .count();
         let sum = members.iter().fold([0.0; 3], |sum, &m| add(sum, places[m]));
         let centroid = add(scaled(sum, 1.0 / members.len() as f64), surface.centre);
-        let peak =
-            members.iter().map(|&m| suspects[m].mean).fold(0.0_f64, |a, b| if b.abs() > a.abs() { b } else { a });
+        let peak = members
+            .iter()
+            .map(|&m| suspects[m].mean)
+            .fold(0.0_f64, |a, b| if b.abs() > a.abs() { b } else { a });
         regions.push(Region {
             centroid: centroid.map(rounded),
             area_mm2: rounded(area),
@@ -190,11 +219,15 @@ pub(crate) fn regions(surface: &Surface, field: &Patches, feet: &[Foot], plan: &
             peak_mm: rounded(peak),
             sign: if excess { Sign::Excess } else { Sign::Missing },
             count,
-            machinable: members.iter().all(|&m| plan.allows_machining(add(places[m], surface.centre))),
+            machinable: members
+                .iter()
+                .all(|&m| plan.allows_machining(add(places[m], surface.centre))),
         });
     }
     regions.sort_by(|a, b| {
-        b.out_area_mm2.total_cmp(&a.out_area_mm2).then_with(|| b.area_mm2.total_cmp(&a.area_mm2))
+        b.out_area_mm2
+            .total_cmp(&a.out_area_mm2)
+            .then_with(|| b.area_mm2.total_cmp(&a.area_mm2))
     });
     regions
 }
@@ -222,7 +255,11 @@ pub(crate) fn statistics<'a>(patches: impl Iterator<Item = &'a Patch>) -> Deviat
 /// The sideways displacement of each slab follows from its side faces; a shift is a step of these
 /// displacements with steady values below and above it.
 pub(crate) fn layer_shift(feet: &[Foot], build: [f64; 3], tolerance_mm: f64) -> Option<(f64, f64)> {
-    let seed = if build[0].abs() < 0.9 { [1.0, 0.0, 0.0] } else { [0.0, 1.0, 0.0] };
+    let seed = if build[0].abs() < 0.9 {
+        [1.0, 0.0, 0.0]
+    } else {
+        [0.0, 1.0, 0.0]
+    };
     let u = crate::inspect::pose::unit(crate::mesh::cross(build, seed));
     let v = crate::mesh::cross(build, u);
     let sides: Vec<(f64, &Foot)> = feet
@@ -242,7 +279,10 @@ pub(crate) fn layer_shift(feet: &[Foot], build: [f64; 3], tolerance_mm: f64) -> 
         let slab = (((height - low) / (high - low) * count as f64) as usize).min(count - 1);
         let (a, b) = (dot(foot.face_normal, u), dot(foot.face_normal, v));
         let d = foot.distance;
-        for (sum, x) in sums[slab].iter_mut().zip([a * a, a * b, b * b, a * d, b * d, 1.0]) {
+        for (sum, x) in sums[slab]
+            .iter_mut()
+            .zip([a * a, a * b, b * b, a * d, b * d, 1.0])
+        {
             *sum += x;
         }
     }
@@ -253,14 +293,25 @@ pub(crate) fn layer_shift(feet: &[Foot], build: [f64; 3], tolerance_mm: f64) -> 
             let determinant = s[0] * s[2] - s[1] * s[1];
             let trace = s[0] + s[2];
             (s[5] >= 20.0 && determinant > 0.01 * trace * trace).then(|| {
-                (k, [(s[2] * s[3] - s[1] * s[4]) / determinant, (s[0] * s[4] - s[1] * s[3]) / determinant])
+                (
+                    k,
+                    [
+                        (s[2] * s[3] - s[1] * s[4]) / determinant,
+                        (s[0] * s[4] - s[1] * s[3]) / determinant,
+                    ],
+                )
             })
         })
         .collect();
     let spread = |part: &[(usize, [f64; 2])]| -> ([f64; 2], f64) {
         let n = part.len() as f64;
         let mean = [0, 1].map(|k| part.iter().map(|p| p.1[k]).sum::<f64>() / n);
-        (mean, part.iter().map(|p| (p.1[0] - mean[0]).powi(2) + (p.1[1] - mean[1]).powi(2)).sum())
+        (
+            mean,
+            part.iter()
+                .map(|p| (p.1[0] - mean[0]).powi(2) + (p.1[1] - mean[1]).powi(2))
+                .sum(),
+        )
     };
     let mut best: Option<(f64, usize, f64)> = None;
     for cut in 2..offsets.len().saturating_sub(1) {
@@ -326,8 +377,14 @@ impl<'a> Grid<'a> {
             cell *= 1.5;
         }
         let size = size_at(cell);
-        let mut grid =
-            Self { places, low, cell, size, starts: vec![0; size.iter().product::<usize>() + 1], order: Vec::new() };
+        let mut grid = Self {
+            places,
+            low,
+            cell,
+            size,
+            starts: vec![0; size.iter().product::<usize>() + 1],
+            order: Vec::new(),
+        };
         for &p in places {
             let at = grid.index(p);
             grid.starts[at + 1] += 1;
@@ -350,13 +407,16 @@ impl<'a> Grid<'a> {
         if self.places.is_empty() {
             return;
         }
-        let bound = |k: usize, x: f64| ((x - self.low[k]) / self.cell).clamp(0.0, (self.size[k] - 1) as f64) as usize;
+        let bound = |k: usize, x: f64| {
+            ((x - self.low[k]) / self.cell).clamp(0.0, (self.size[k] - 1) as f64) as usize
+        };
         let low = [0, 1, 2].map(|k| bound(k, p[k] - reach));
         let high = [0, 1, 2].map(|k| bound(k, p[k] + reach));
         for z in low[2]..=high[2] {
             for y in low[1]..=high[1] {
                 let row = (z * self.size[1] + y) * self.size[0];
-                let range = self.starts[row + low[0]] as usize..self.starts[row + high[0] + 1] as usize;
+                let range =
+                    self.starts[row + low[0]] as usize..self.starts[row + high[0] + 1] as usize;
                 for &i in &self.order[range] {
                     let d = sub(self.places[i as usize], p);
                     if dot(d, d) <= reach * reach {
@@ -368,7 +428,8 @@ impl<'a> Grid<'a> {
     }
 
     fn index(&self, p: [f64; 3]) -> usize {
-        let at = [0, 1, 2].map(|k| (((p[k] - self.low[k]) / self.cell) as usize).min(self.size[k] - 1));
+        let at =
+            [0, 1, 2].map(|k| (((p[k] - self.low[k]) / self.cell) as usize).min(self.size[k] - 1));
         (at[2] * self.size[1] + at[1]) * self.size[0] + at[0]
     }
 }

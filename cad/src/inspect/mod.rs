@@ -5,6 +5,7 @@
 
 mod datum;
 mod deviation;
+pub mod picture;
 pub mod plan;
 mod pose;
 mod register;
@@ -25,7 +26,9 @@ use crate::inspect::pose::{Rigid, add, unit};
 use crate::inspect::register::{Candidates, Fit};
 use crate::inspect::scan::{Ordered, Scan};
 use crate::inspect::surface::{Sample, Surface};
-use crate::inspect::verdict::{Disposition, Pose, Reason, ReasonCode, Region, Side, Sign, Verdict, rounded};
+use crate::inspect::verdict::{
+    Disposition, Pose, Reason, ReasonCode, Region, Side, Sign, Verdict, rounded,
+};
 use crate::mesh::{Mesh, MeshReport, dot, length, sub};
 
 pub use crate::inspect::datum::DatumReport;
@@ -62,7 +65,9 @@ pub enum InspectError {
         normals: usize,
     },
     /// The scan is in another unit than the mesh.
-    #[error("the scan is {ratio:.3} times as large as the mesh: it seems to be in {unit}, not in millimetres")]
+    #[error(
+        "the scan is {ratio:.3} times as large as the mesh: it seems to be in {unit}, not in millimetres"
+    )]
     UnitMismatch {
         /// Size of the scan over the size of the mesh.
         ratio: f64,
@@ -150,12 +155,20 @@ pub fn measure(
     let surface = Surface::new(mesh).map_err(InspectError::OpenMesh)?;
     let samples = surface.samples(deviation::spacing(plan, surface.area_mm2));
     let datums = datums_on(&samples, plan, surface.centre)?;
-    let ordered = Ordered::new(scan);
-    check_unit(&samples, &ordered)?;
+    check_unit(&samples, scan)?;
+    let reach = company(plan, &surface, scan);
+    let ordered = Ordered::new(scan, reach);
+    if ordered.points.len() < MIN_POINTS {
+        return Err(InspectError::TooFewPoints {
+            count: ordered.points.len(),
+        });
+    }
     tell(0.1)?;
 
     let Some(candidates) = register::coarse(&surface, &samples, &ordered, false) else {
-        return Err(InspectError::TooFewPoints { count: scan.points.len() });
+        return Err(InspectError::TooFewPoints {
+            count: scan.points.len(),
+        });
     };
     tell(0.35)?;
     let fit = register::fine(&surface, &ordered, candidates.best, scan.sigma_mm);
@@ -171,16 +184,26 @@ pub fn measure(
     tell(0.9)?;
 
     let mut evidence = Evidence::new(&field);
-    let rejected = regions.iter().any(|r| r.out_area_mm2 >= plan.min_region_area_mm2);
+    let rejected = regions
+        .iter()
+        .any(|r| r.out_area_mm2 >= plan.min_region_area_mm2);
     if rejected {
         let build = unit(plan.build_direction);
         evidence.shift = deviation::layer_shift(&feet, build, plan.tolerance_mm)
             .map(|(height, step)| (height + dot(surface.centre, build), step));
         if evidence.out_share > 0.03 {
-            evidence.mirrored = mirror_fits(&surface, &samples, scan, &ordered, &pose);
+            evidence.mirrored = mirror_fits(&surface, &samples, scan, reach, (&ordered, &pose));
         }
     }
-    let (disposition, reasons) = decide(plan, &surface, &regions, &evidence, &candidates, scale, &datum_reports);
+    let (disposition, reasons) = decide(
+        plan,
+        &surface,
+        &regions,
+        &evidence,
+        &candidates,
+        scale,
+        &datum_reports,
+    );
     let verdict = Verdict {
         disposition,
         reasons,
@@ -191,15 +214,24 @@ pub fn measure(
         expanded_uncertainty_mm: rounded(evidence.uncertainty),
         pose: report_pose(&pose, &fit, &surface, &ordered, candidates.symmetric),
         scale: rounded(scale),
-        deviation: deviation::statistics(field.patches.iter().filter(|p| judged(p) && p.band != Band::Unseen)),
+        deviation: deviation::statistics(
+            field
+                .patches
+                .iter()
+                .filter(|p| judged(p) && p.band != Band::Unseen),
+        ),
         regions,
         sides: evidence.sides,
         datums: datum_reports.iter().map(rounded_datum).collect(),
         inlier_share: rounded(fit.inlier_share),
         points: scan.points.len(),
+        outliers: scan.points.len() - ordered.points.len(),
     };
     tell(1.0)?;
-    Ok(Inspection { verdict, field: report_field(&field, &surface, plan) })
+    Ok(Inspection {
+        verdict,
+        field: report_field(&field, &surface, plan),
+    })
 }
 
 /// What the decision rests on besides the regions.
@@ -208,6 +240,8 @@ struct Evidence {
     excluded: f64,
     /// Share of the seen surface that is outside.
     out_share: f64,
+    /// Whether more of the surface is wrong or not there than a defect explains.
+    wrong_part: bool,
     /// Median over the seen patches, mm.
     uncertainty: f64,
     sides: Vec<Side>,
@@ -220,8 +254,18 @@ impl Evidence {
     fn new(field: &Patches) -> Self {
         let all = field.patches.len().max(1) as f64;
         let judged: Vec<&Patch> = field.patches.iter().filter(|p| judged(p)).collect();
-        let seen: Vec<&Patch> = judged.iter().copied().filter(|p| p.band != Band::Unseen).collect();
-        let share = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let seen: Vec<&Patch> = judged
+            .iter()
+            .copied()
+            .filter(|p| p.band != Band::Unseen)
+            .collect();
+        let share = |part: usize, whole: usize| {
+            if whole == 0 {
+                0.0
+            } else {
+                part as f64 / whole as f64
+            }
+        };
         let mut uncertainties: Vec<f64> = seen.iter().map(|p| p.uncertainty).collect();
         uncertainties.sort_by(f64::total_cmp);
         let names = ["+x", "-x", "+y", "-y", "+z", "-z"];
@@ -230,7 +274,11 @@ impl Evidence {
             .enumerate()
             .filter_map(|(k, name)| {
                 let all = judged.iter().filter(|p| side(p.sample.normal) == k).count();
-                let seen: Vec<&Patch> = seen.iter().copied().filter(|p| side(p.sample.normal) == k).collect();
+                let seen: Vec<&Patch> = seen
+                    .iter()
+                    .copied()
+                    .filter(|p| side(p.sample.normal) == k)
+                    .collect();
                 (all > 0).then(|| Side {
                     name: (*name).to_owned(),
                     area_mm2: rounded(all as f64 * field.area),
@@ -239,11 +287,18 @@ impl Evidence {
                 })
             })
             .collect();
+        let out = seen.iter().filter(|p| p.band == Band::Out).count();
+        let out_share = share(out, seen.len());
+        let astray = share(out + judged.len() - seen.len(), judged.len());
         Self {
             coverage: share(seen.len(), judged.len()),
             excluded: 1.0 - judged.len() as f64 / all,
-            out_share: share(seen.iter().filter(|p| p.band == Band::Out).count(), seen.len()),
-            uncertainty: uncertainties.get(uncertainties.len() / 2).copied().unwrap_or_default(),
+            out_share,
+            wrong_part: out_share > WRONG_PART_SHARE || (out_share > 0.1 && astray > 0.5),
+            uncertainty: uncertainties
+                .get(uncertainties.len() / 2)
+                .copied()
+                .unwrap_or_default(),
             sides,
             shift: None,
             mirrored: false,
@@ -264,22 +319,42 @@ fn decide(
     let tolerance = plan.tolerance_mm;
     let mut reasons = Vec::new();
     let mut say = |code, message: String| reasons.push(Reason { code, message });
-    if candidates.ambiguous > 0 {
+    let low_coverage = (evidence.coverage < plan.required_coverage).then(|| {
+        let (seen, required) = (evidence.coverage * 100.0, plan.required_coverage * 100.0);
+        format!("{seen:.1} % of the surface was seen, {required:.1} % are required")
+    });
+    // Poses that fit equally badly say nothing about each other.
+    if candidates.ambiguous > 0 && !evidence.wrong_part {
         say(
             ReasonCode::AmbiguousPose,
-            format!("{} other poses fit the scan as well, and the part is not symmetric", candidates.ambiguous),
+            format!(
+                "{} other poses fit the scan as well, and the part is not symmetric",
+                candidates.ambiguous
+            ),
         );
+        if let Some(message) = low_coverage {
+            say(ReasonCode::LowCoverage, message);
+        }
         return (Disposition::Inconclusive, reasons);
     }
-    let out: Vec<&Region> = regions.iter().filter(|r| r.out_area_mm2 >= plan.min_region_area_mm2).collect();
+    let out: Vec<&Region> = regions
+        .iter()
+        .filter(|r| r.out_area_mm2 >= plan.min_region_area_mm2)
+        .collect();
     if !out.is_empty() {
         if evidence.mirrored {
-            say(ReasonCode::Mirror, "the mirror image of the scan fits the design".to_owned());
+            say(
+                ReasonCode::Mirror,
+                "the mirror image of the scan fits the design".to_owned(),
+            );
         }
-        if evidence.out_share > WRONG_PART_SHARE {
+        if evidence.wrong_part {
             say(
                 ReasonCode::WrongPart,
-                format!("{:.0} % of the surface is not where the design has it", evidence.out_share * 100.0),
+                format!(
+                    "{:.0} % of the surface is not where the design has it",
+                    evidence.out_share * 100.0
+                ),
             );
         }
         if let Some((height, step)) = evidence.shift {
@@ -289,7 +364,10 @@ fn decide(
             );
         }
         if (scale - 1.0).abs() * surface.half.into_iter().fold(0.0, f64::max) > 0.5 * tolerance {
-            say(ReasonCode::Scale, format!("the part is {:+.2} % off in size", (scale - 1.0) * 100.0));
+            say(
+                ReasonCode::Scale,
+                format!("the part is {:+.2} % off in size", (scale - 1.0) * 100.0),
+            );
         }
         for (code, word) in [
             (ReasonCode::MissingFeature, "material is missing"),
@@ -298,7 +376,11 @@ fn decide(
         ] {
             let of_code = |r: &&&Region| code_of(r, tolerance) == code;
             let area: f64 = out.iter().filter(of_code).map(|r| r.out_area_mm2).sum();
-            if let Some(worst) = out.iter().filter(of_code).max_by(|a, b| a.peak_mm.abs().total_cmp(&b.peak_mm.abs())) {
+            if let Some(worst) = out
+                .iter()
+                .filter(of_code)
+                .max_by(|a, b| a.peak_mm.abs().total_cmp(&b.peak_mm.abs()))
+            {
                 let c = worst.centroid;
                 say(
                     code,
@@ -309,33 +391,39 @@ fn decide(
                 );
             }
         }
-        let removable = regions.iter().all(|r| r.sign == Sign::Excess && r.machinable);
-        let whole = !evidence.mirrored && evidence.shift.is_none() && evidence.out_share <= WRONG_PART_SHARE;
+        let removable = regions
+            .iter()
+            .all(|r| r.sign == Sign::Excess && r.machinable);
+        let whole = !evidence.mirrored && evidence.shift.is_none() && !evidence.wrong_part;
         let seen = evidence.coverage >= plan.required_coverage;
-        let disposition = if removable && whole && seen { Disposition::Rework } else { Disposition::Reject };
+        let disposition = if removable && whole && seen {
+            Disposition::Rework
+        } else {
+            Disposition::Reject
+        };
         return (disposition, reasons);
     }
-    if evidence.coverage < plan.required_coverage {
-        say(
-            ReasonCode::LowCoverage,
-            format!(
-                "{:.1} % of the surface was seen, {:.1} % are required",
-                evidence.coverage * 100.0,
-                plan.required_coverage * 100.0
-            ),
-        );
+    if let Some(message) = low_coverage {
+        say(ReasonCode::LowCoverage, message);
     }
     let area: f64 = evidence.sides.iter().map(|s| s.area_mm2).sum();
     for side in &evidence.sides {
         if side.area_mm2 > 0.05 * area && side.coverage < 0.5 * plan.required_coverage {
             say(
                 ReasonCode::LowCoverage,
-                format!("only {:.1} % of side {} was seen", side.coverage * 100.0, side.name),
+                format!(
+                    "only {:.1} % of side {} was seen",
+                    side.coverage * 100.0,
+                    side.name
+                ),
             );
         }
     }
     for datum in datums.iter().filter(|d| d.points == 0) {
-        say(ReasonCode::LowCoverage, format!("datum face `{}` was not seen", datum.name));
+        say(
+            ReasonCode::LowCoverage,
+            format!("datum face `{}` was not seen", datum.name),
+        );
     }
     for region in regions {
         let c = region.centroid;
@@ -350,8 +438,17 @@ fn decide(
     if !reasons.is_empty() {
         return (Disposition::Inconclusive, reasons);
     }
-    let message = format!("no region of {} mm² or more is outside ±{tolerance} mm", plan.min_region_area_mm2);
-    (Disposition::Accept, vec![Reason { code: ReasonCode::WithinTolerance, message }])
+    let message = format!(
+        "no region of {} mm² or more is outside ±{tolerance} mm",
+        plan.min_region_area_mm2
+    );
+    (
+        Disposition::Accept,
+        vec![Reason {
+            code: ReasonCode::WithinTolerance,
+            message,
+        }],
+    )
 }
 
 /// What a region outside tolerance is called.
@@ -371,11 +468,18 @@ fn check_scan(scan: &Scan) -> Result<(), InspectError> {
     if let Some(normals) = &scan.normals
         && normals.len() != count
     {
-        return Err(InspectError::NormalCount { points: count, normals: normals.len() });
+        return Err(InspectError::NormalCount {
+            points: count,
+            normals: normals.len(),
+        });
     }
     let finite = |v: &[f64; 3]| v.iter().all(|x| x.is_finite() && x.abs() < 1e12);
     let normals = scan.normals.as_deref().unwrap_or_default();
-    let bad = scan.points.iter().position(|p| !finite(p)).or_else(|| normals.iter().position(|n| !finite(n)));
+    let bad = scan
+        .points
+        .iter()
+        .position(|p| !finite(p))
+        .or_else(|| normals.iter().position(|n| !finite(n)));
     if let Some(index) = bad {
         return Err(InspectError::NotFinite { index });
     }
@@ -385,13 +489,22 @@ fn check_scan(scan: &Scan) -> Result<(), InspectError> {
     Ok(())
 }
 
+/// Within what distance a surface point has others about it, mm.
+fn company(plan: &VerificationPlan, surface: &Surface, scan: &Scan) -> f64 {
+    plan.patch_radius_mm
+        .max(2.0 * (surface.area_mm2 / scan.points.len() as f64).sqrt())
+}
+
 /// Compares the sizes, which do not depend on the pose.
-fn check_unit(samples: &[Sample], scan: &Ordered) -> Result<(), InspectError> {
+fn check_unit(samples: &[Sample], scan: &Scan) -> Result<(), InspectError> {
     let places: Vec<[f64; 3]> = samples.iter().map(|s| s.point).collect();
     let ratio = spread(&scan.points) / spread(&places).max(1e-12);
-    for (expected, unit) in
-        [(1.0 / 25.4, "inches"), (25.4, "1/25.4 mm"), (1e-3, "metres"), (1e3, "micrometres")]
-    {
+    for (expected, unit) in [
+        (1.0 / 25.4, "inches"),
+        (25.4, "1/25.4 mm"),
+        (1e-3, "metres"),
+        (1e3, "micrometres"),
+    ] {
         if (ratio / expected).ln().abs() < 0.5 {
             return Err(InspectError::UnitMismatch { ratio, unit });
         }
@@ -402,8 +515,16 @@ fn check_unit(samples: &[Sample], scan: &Ordered) -> Result<(), InspectError> {
 /// Root-mean-square distance from the centroid.
 fn spread(points: &[[f64; 3]]) -> f64 {
     let n = points.len().max(1) as f64;
-    let centre = points.iter().fold([0.0; 3], |sum, &p| add(sum, p)).map(|x| x / n);
-    (points.iter().map(|p| length(sub(*p, centre)).powi(2)).sum::<f64>() / n).sqrt()
+    let centre = points
+        .iter()
+        .fold([0.0; 3], |sum, &p| add(sum, p))
+        .map(|x| x / n);
+    (points
+        .iter()
+        .map(|p| length(sub(*p, centre)).powi(2))
+        .sum::<f64>()
+        / n)
+        .sqrt()
 }
 
 /// The datum faces in re-centred coordinates, each checked to lie on the mesh.
@@ -415,7 +536,11 @@ fn datums_on(
     plan.datums
         .iter()
         .map(|datum| {
-            let face = DatumFace { point: sub(datum.point, centre), normal: unit(datum.normal), ..datum.clone() };
+            let face = DatumFace {
+                point: sub(datum.point, centre),
+                normal: unit(datum.normal),
+                ..datum.clone()
+            };
             let on_face = |s: &Sample| {
                 let d = sub(s.point, face.point);
                 let height = dot(d, face.normal);
@@ -426,13 +551,19 @@ fn datums_on(
             if samples.iter().any(on_face) {
                 Ok(face)
             } else {
-                Err(InspectError::DatumOffMesh { name: datum.name.clone() })
+                Err(InspectError::DatumOffMesh {
+                    name: datum.name.clone(),
+                })
             }
         })
         .collect()
 }
 
-fn align_to_datums(scan: &Ordered, pose: &Rigid, datums: &[DatumFace]) -> (Rigid, Vec<DatumReport>) {
+fn align_to_datums(
+    scan: &Ordered,
+    pose: &Rigid,
+    datums: &[DatumFace],
+) -> (Rigid, Vec<DatumReport>) {
     if datums.is_empty() {
         return (*pose, Vec::new());
     }
@@ -442,13 +573,23 @@ fn align_to_datums(scan: &Ordered, pose: &Rigid, datums: &[DatumFace]) -> (Rigid
 }
 
 /// Whether the mirror image of the scan fits much better than the scan.
-fn mirror_fits(surface: &Surface, samples: &[Sample], scan: &Scan, ordered: &Ordered, pose: &Rigid) -> bool {
+fn mirror_fits(
+    surface: &Surface,
+    samples: &[Sample],
+    scan: &Scan,
+    reach: f64,
+    (ordered, pose): (&Ordered, &Rigid),
+) -> bool {
     let flip = |v: &[f64; 3]| [-v[0], v[1], v[2]];
-    let image = Ordered::new(&Scan {
+    let image = Scan {
         points: scan.points.iter().map(flip).collect(),
-        normals: scan.normals.as_ref().map(|normals| normals.iter().map(flip).collect()),
+        normals: scan
+            .normals
+            .as_ref()
+            .map(|normals| normals.iter().map(flip).collect()),
         sigma_mm: scan.sigma_mm,
-    });
+    };
+    let image = Ordered::new(&image, reach);
     register::coarse(surface, samples, &image, true).is_some_and(|candidates| {
         let theirs = register::misfit(surface, &image, &candidates.best);
         theirs < 0.6 * register::misfit(surface, ordered, pose)
@@ -461,17 +602,35 @@ fn judged(patch: &Patch) -> bool {
 
 /// Index of the dominant direction of a normal.
 fn side(n: [f64; 3]) -> usize {
-    let axis = (0..3).fold(0, |best, k| if n[k].abs() > n[best].abs() + 1e-9 { k } else { best });
+    let axis = (0..3).fold(0, |best, k| {
+        if n[k].abs() > n[best].abs() + 1e-9 {
+            k
+        } else {
+            best
+        }
+    });
     2 * axis + usize::from(n[axis] < 0.0)
 }
 
-fn report_pose(pose: &Rigid, fit: &Fit, surface: &Surface, scan: &Ordered, symmetric_poses: usize) -> Pose {
-    let translation = add(sub(pose.translation, pose.turn(scan.centre)), surface.centre);
+fn report_pose(
+    pose: &Rigid,
+    fit: &Fit,
+    surface: &Surface,
+    scan: &Ordered,
+    symmetric_poses: usize,
+) -> Pose {
+    let translation = add(
+        sub(pose.translation, pose.turn(scan.centre)),
+        surface.centre,
+    );
     let precise = |x: f64| (x * 1e12).round() / 1e12 + 0.0;
     Pose {
-        rotation: pose.rotation.map(|row| row.map(|x| (x * 1e9).round() / 1e9 + 0.0)),
+        rotation: pose
+            .rotation
+            .map(|row| row.map(|x| (x * 1e9).round() / 1e9 + 0.0)),
         translation: translation.map(rounded),
-        covariance: [0, 1, 2, 3, 4, 5].map(|a| [0, 1, 2, 3, 4, 5].map(|b| precise(fit.covariance[(a, b)]))),
+        covariance: [0, 1, 2, 3, 4, 5]
+            .map(|a| [0, 1, 2, 3, 4, 5].map(|b| precise(fit.covariance[(a, b)]))),
         symmetric_poses,
     }
 }
@@ -487,7 +646,11 @@ fn rounded_datum(datum: &DatumReport) -> DatumReport {
 
 fn report_field(field: &Patches, surface: &Surface, plan: &VerificationPlan) -> DeviationField {
     DeviationField {
-        points: field.patches.iter().map(|p| add(p.sample.point, surface.centre)).collect(),
+        points: field
+            .patches
+            .iter()
+            .map(|p| add(p.sample.point, surface.centre))
+            .collect(),
         normals: field.patches.iter().map(|p| p.sample.normal).collect(),
         values: field
             .patches

@@ -100,18 +100,34 @@ impl VerificationPlan {
             }
         }
         if !(0.0..=1.0).contains(&self.required_coverage) {
-            return Some(("required_coverage", format!("{} is not a share", self.required_coverage)));
+            return Some((
+                "required_coverage",
+                format!("{} is not a share", self.required_coverage),
+            ));
         }
         if !(self.calibration_mm.is_finite() && self.calibration_mm >= 0.0) {
-            return Some(("calibration_mm", format!("{} is not a length", self.calibration_mm)));
+            return Some((
+                "calibration_mm",
+                format!("{} is not a length", self.calibration_mm),
+            ));
         }
         if !is_direction(self.build_direction) {
             return Some(("build_direction", "has no direction".to_owned()));
         }
         for datum in &self.datums {
             let finite = datum.point.iter().all(|x| x.is_finite());
-            if !is_direction(datum.normal) || !finite || datum.extent_mm.is_nan() || datum.extent_mm <= 0.0 {
-                return Some(("datums", format!("face `{}` needs a finite point, a normal and an extent", datum.name)));
+            if !is_direction(datum.normal)
+                || !finite
+                || datum.extent_mm.is_nan()
+                || datum.extent_mm <= 0.0
+            {
+                return Some((
+                    "datums",
+                    format!(
+                        "face `{}` needs a finite point, a normal and an extent",
+                        datum.name
+                    ),
+                ));
             }
         }
         None

@@ -13,8 +13,10 @@ pub(crate) struct Rigid {
 
 impl Rigid {
     /// Stays where it is.
-    pub(crate) const IDENTITY: Self =
-        Self { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], translation: [0.0; 3] };
+    pub(crate) const IDENTITY: Self = Self {
+        rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        translation: [0.0; 3],
+    };
 
     /// The image of a point.
     pub(crate) fn apply(&self, p: [f64; 3]) -> [f64; 3] {
@@ -28,21 +30,36 @@ impl Rigid {
 
     /// `self` after `first`.
     pub(crate) fn after(&self, first: &Self) -> Self {
-        Self { rotation: product(self.rotation, first.rotation), translation: self.apply(first.translation) }
+        Self {
+            rotation: product(self.rotation, first.rotation),
+            translation: self.apply(first.translation),
+        }
     }
 
     /// The motion back.
     pub(crate) fn inverse(&self) -> Self {
         let rotation = transpose(self.rotation);
-        let back = Self { rotation, translation: [0.0; 3] };
-        Self { rotation, translation: back.turn(self.translation).map(|x| -x) }
+        let back = Self {
+            rotation,
+            translation: [0.0; 3],
+        };
+        Self {
+            rotation,
+            translation: back.turn(self.translation).map(|x| -x),
+        }
     }
 
     /// A small motion: turn by the rotation vector `w` about `centre`, then shift by `v`.
     pub(crate) fn about(centre: [f64; 3], w: [f64; 3], v: [f64; 3]) -> Self {
-        let turn = Self { rotation: exponential(w), translation: [0.0; 3] };
+        let turn = Self {
+            rotation: exponential(w),
+            translation: [0.0; 3],
+        };
         let translation = add(sub3(centre, turn.turn(centre)), v);
-        Self { translation, ..turn }
+        Self {
+            translation,
+            ..turn
+        }
     }
 
     /// Angle of the rotation, radians.
@@ -66,7 +83,11 @@ pub(crate) fn scaled(a: [f64; 3], s: f64) -> [f64; 3] {
 /// `a` made one long, or zero if it has no direction.
 pub(crate) fn unit(a: [f64; 3]) -> [f64; 3] {
     let l = length(a);
-    if l > 0.0 { scaled(a, 1.0 / l) } else { [0.0; 3] }
+    if l > 0.0 {
+        scaled(a, 1.0 / l)
+    } else {
+        [0.0; 3]
+    }
 }
 
 /// Rows of the product of two matrices.

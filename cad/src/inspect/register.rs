@@ -47,7 +47,12 @@ pub(crate) struct Candidates {
 }
 
 /// Finds the pose up to the last millimetre from principal axes and from the axes of the scanner.
-pub(crate) fn coarse(surface: &Surface, samples: &[Sample], scan: &Ordered, mirrored: bool) -> Option<Candidates> {
+pub(crate) fn coarse(
+    surface: &Surface,
+    samples: &[Sample],
+    scan: &Ordered,
+    mirrored: bool,
+) -> Option<Candidates> {
     let few = scan.points.len().min(160);
     let some = scan.points.len().min(320);
     let many = scan.points.len().min(1_500);
@@ -67,7 +72,11 @@ pub(crate) fn coarse(surface: &Surface, samples: &[Sample], scan: &Ordered, mirr
     refined.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut distinct: Vec<Rigid> = Vec::new();
     for (_, pose) in refined {
-        if distinct.len() < 6 && distinct.iter().all(|other| apart(surface, &pose, other) > 0.05) {
+        if distinct.len() < 6
+            && distinct
+                .iter()
+                .all(|other| apart(surface, &pose, other) > 0.05)
+        {
             distinct.push(pose);
         }
     }
@@ -81,13 +90,19 @@ pub(crate) fn coarse(surface: &Surface, samples: &[Sample], scan: &Ordered, mirr
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut poses: Vec<Rigid> = Vec::new();
     for (_, pose) in ends {
-        if poses.iter().all(|other| apart(surface, &pose, other) > 0.05) {
+        if poses
+            .iter()
+            .all(|other| apart(surface, &pose, other) > 0.05)
+        {
             poses.push(pose);
         }
     }
     let duel = &scan.points[..scan.points.len().min(DUEL_POINTS)];
-    let mut scored: Vec<(Vec<f64>, Rigid)> =
-        poses.iter().take(4).map(|pose| (misfits(surface, duel, pose), *pose)).collect();
+    let mut scored: Vec<(Vec<f64>, Rigid)> = poses
+        .iter()
+        .take(4)
+        .map(|pose| (misfits(surface, duel, pose), *pose))
+        .collect();
     scored.sort_by(|a, b| mean(&a.0).total_cmp(&mean(&b.0)));
     let ((own, best), rivals) = scored.split_first()?;
     let (mut symmetric, mut ambiguous) = (0, 0);
@@ -100,12 +115,19 @@ pub(crate) fn coarse(surface: &Surface, samples: &[Sample], scan: &Ordered, mirr
             }
         }
     }
-    Some(Candidates { best: *best, symmetric, ambiguous })
+    Some(Candidates {
+        best: *best,
+        symmetric,
+        ambiguous,
+    })
 }
 
 /// Robust point-to-plane fit with a Tukey weight whose scale is estimated anew at every step.
 pub(crate) fn fine(surface: &Surface, scan: &Ordered, start: Rigid, floor_mm: f64) -> Fit {
-    let levels = [scan.points.len().min(3_000), scan.points.len().min(FINE_POINTS)];
+    let levels = [
+        scan.points.len().min(3_000),
+        scan.points.len().min(FINE_POINTS),
+    ];
     let mut pose = start;
     let mut fit = None;
     for (level, &count) in levels.iter().enumerate() {
@@ -142,10 +164,15 @@ pub(crate) fn fine(surface: &Surface, scan: &Ordered, start: Rigid, floor_mm: f6
             }
         }
     }
-    fit.unwrap_or(Fit { pose, sigma: floor_mm, covariance: Matrix6::zeros(), inlier_share: 0.0 })
+    fit.unwrap_or(Fit {
+        pose,
+        sigma: floor_mm,
+        covariance: Matrix6::zeros(),
+        inlier_share: 0.0,
+    })
 }
 
-/// The scale that fits best about the origin, with the pose free, from the points near the surface.
+/// Size of the part relative to the mesh, fitted with the pose free, from the points near the surface.
 pub(crate) fn scale(surface: &Surface, scan: &Ordered, fit: &Fit) -> f64 {
     let mut matcher = Matcher::new(scan, scan.points.len().min(6_000));
     let (mut pose, mut scale) = (fit.pose, 1.0);
@@ -159,7 +186,8 @@ pub(crate) fn scale(surface: &Surface, scan: &Ordered, fit: &Fit) -> f64 {
             let q = scaled(pose.apply(p), scale);
             let n = foot.face_normal;
             let t = cross(q, n);
-            let j = nalgebra::SVector::<f64, 7>::from([t[0], t[1], t[2], n[0], n[1], n[2], dot(q, n)]);
+            let j =
+                nalgebra::SVector::<f64, 7>::from([t[0], t[1], t[2], n[0], n[1], n[2], dot(q, n)]);
             h += j * j.transpose() * w;
             g += j * (w * dot(sub(q, foot.point), n));
         }
@@ -169,25 +197,37 @@ pub(crate) fn scale(surface: &Surface, scan: &Ordered, fit: &Fit) -> f64 {
         let Some(cholesky) = h.cholesky() else { break };
         let d = cholesky.solve(&-g);
         // The scale comes after the pose: turns and shifts are of the scaled point.
-        let step = Rigid::about([0.0; 3], [d[0], d[1], d[2]], scaled([d[3], d[4], d[5]], 1.0 / scale));
+        let step = Rigid::about(
+            [0.0; 3],
+            [d[0], d[1], d[2]],
+            scaled([d[3], d[4], d[5]], 1.0 / scale),
+        );
         pose = step.after(&pose);
         scale *= 1.0 + d[6].clamp(-0.05, 0.05);
         if d.norm() < 1e-7 {
             break;
         }
     }
-    scale
+    1.0 / scale
 }
 
 /// How well the poses of a mirrored scan fit, as a mean cut-off distance in mm.
 pub(crate) fn misfit(surface: &Surface, scan: &Ordered, pose: &Rigid) -> f64 {
-    mean(&misfits(surface, &scan.points[..scan.points.len().min(DUEL_POINTS)], pose))
+    mean(&misfits(
+        surface,
+        &scan.points[..scan.points.len().min(DUEL_POINTS)],
+        pose,
+    ))
 }
 
 /// Weight of a distance: one at zero, none from the cut-off on.
 pub(crate) fn tukey(distance: f64, cut: f64) -> f64 {
     let x = distance / cut;
-    if x.abs() < 1.0 { (1.0 - x * x) * (1.0 - x * x) } else { 0.0 }
+    if x.abs() < 1.0 {
+        (1.0 - x * x) * (1.0 - x * x)
+    } else {
+        0.0
+    }
 }
 
 /// Median of the absolute values, as a standard deviation.
@@ -222,11 +262,15 @@ impl<'a> Matcher<'a> {
 
     fn update_scaled(&mut self, surface: &Surface, pose: &Rigid, scale: f64) {
         let (points, normals) = (self.points, self.normals);
-        self.feet.par_iter_mut().enumerate().with_min_len(512).for_each(|(i, foot)| {
-            let facing = normals.map(|n| pose.turn(n[i]));
-            let hint = foot.map(|f| f.triangle);
-            *foot = surface.closest(scaled(pose.apply(points[i]), scale), facing, hint);
-        });
+        self.feet
+            .par_iter_mut()
+            .enumerate()
+            .with_min_len(512)
+            .for_each(|(i, foot)| {
+                let facing = normals.map(|n| pose.turn(n[i]));
+                let hint = foot.map(|f| f.triangle);
+                *foot = surface.closest(scaled(pose.apply(points[i]), scale), facing, hint);
+            });
     }
 
     /// Pairs that pull: a foot on a sharp edge has no plane to pull towards.
@@ -266,7 +310,12 @@ struct System {
 
 impl Default for System {
     fn default() -> Self {
-        Self { h: [[0.0; 6]; 6], g: [0.0; 6], weight: 0.0, inliers: 0 }
+        Self {
+            h: [[0.0; 6]; 6],
+            g: [0.0; 6],
+            weight: 0.0,
+            inliers: 0,
+        }
     }
 }
 
@@ -279,8 +328,8 @@ impl System {
         for a in 0..6 {
             self.g[a] += j[a] * r;
             let wj = w * j[a];
-            for b in a..6 {
-                self.h[a][b] += wj * j[b];
+            for (sum, x) in self.h[a].iter_mut().zip(j).skip(a) {
+                *sum += wj * x;
             }
         }
         self.weight += w;
@@ -291,8 +340,17 @@ impl System {
     fn solve(&self) -> ([f64; 3], [f64; 3], Matrix6<f64>) {
         let matrix = Matrix6::from_fn(|a, b| self.h[a.min(b)][a.max(b)]);
         // Turns are measured in units of the lever, so that turn and shift compare.
-        let lever = ((matrix[(0, 0)] + matrix[(1, 1)] + matrix[(2, 2)]) / self.weight.max(1e-12)).sqrt().max(1e-6);
-        let unit = Matrix6::from_diagonal(&Vector6::from([1.0 / lever, 1.0 / lever, 1.0 / lever, 1.0, 1.0, 1.0]));
+        let lever = ((matrix[(0, 0)] + matrix[(1, 1)] + matrix[(2, 2)]) / self.weight.max(1e-12))
+            .sqrt()
+            .max(1e-6);
+        let unit = Matrix6::from_diagonal(&Vector6::from([
+            1.0 / lever,
+            1.0 / lever,
+            1.0 / lever,
+            1.0,
+            1.0,
+            1.0,
+        ]));
         let eigen = SymmetricEigen::new(unit * matrix * unit);
         let largest = eigen.eigenvalues.max().max(1e-12);
         let mut inverse = Matrix6::zeros();
@@ -317,12 +375,22 @@ fn starts(samples: &[Sample], scan: &Ordered, mirrored: bool) -> Vec<Rigid> {
     let (scan_centre, scan_axes) = principal_axes(prefix);
     let mut starts = Vec::with_capacity(73);
     let mut push = |rotation: [[f64; 3]; 3], from: [f64; 3], to: [f64; 3]| {
-        let turn = Rigid { rotation, translation: [0.0; 3] };
-        starts.push(Rigid { translation: sub(to, turn.turn(from)), ..turn });
+        let turn = Rigid {
+            rotation,
+            translation: [0.0; 3],
+        };
+        starts.push(Rigid {
+            translation: sub(to, turn.turn(from)),
+            ..turn
+        });
     };
     for turn in quarter_turns() {
         // Axes are the rows, hence `mesh axes transposed · turn · scan axes`.
-        push(product(transpose(mesh_axes), product(turn, scan_axes)), scan_centre, mesh_centre);
+        push(
+            product(transpose(mesh_axes), product(turn, scan_axes)),
+            scan_centre,
+            mesh_centre,
+        );
         push(turn, scan_centre, mesh_centre);
         // A half seen part has its centroid elsewhere, but often its bounding box.
         if !mirrored {
@@ -368,7 +436,13 @@ fn quarter_turns() -> Vec<[[f64; 3]; 3]> {
 }
 
 /// A few steps of a fit that trusts the nearer 80 % of a prefix of the scan.
-fn approach(surface: &Surface, scan: &Ordered, count: usize, mut pose: Rigid, steps: usize) -> Rigid {
+fn approach(
+    surface: &Surface,
+    scan: &Ordered,
+    count: usize,
+    mut pose: Rigid,
+    steps: usize,
+) -> Rigid {
     let mut feet: Vec<Option<Foot>> = vec![None; count];
     for _ in 0..steps {
         for (i, foot) in feet.iter_mut().enumerate() {
@@ -415,7 +489,11 @@ fn misfits(surface: &Surface, points: &[[f64; 3]], pose: &Rigid) -> Vec<f64> {
     points
         .par_iter()
         .with_min_len(512)
-        .map(|p| surface.closest(pose.apply(*p), None, None).map_or(2.0, |f| f.distance.abs().min(2.0)))
+        .map(|p| {
+            surface
+                .closest(pose.apply(*p), None, None)
+                .map_or(2.0, |f| f.distance.abs().min(2.0))
+        })
         .collect()
 }
 
@@ -438,7 +516,9 @@ fn maps_onto_itself(surface: &Surface, samples: &[Sample], motion: &Rigid) -> bo
         .collect();
     distances.sort_by(f64::total_cmp);
     // The pose is coarse still; a feature in the wrong place is farther off than that.
-    distances.get(distances.len() * 99 / 100).is_some_and(|&d| d < 0.2)
+    distances
+        .get(distances.len() * 99 / 100)
+        .is_some_and(|&d| d < 0.2)
 }
 
 /// How far two poses put the edge of the part apart, in radii.
@@ -448,5 +528,9 @@ fn apart(surface: &Surface, a: &Rigid, b: &Rigid) -> f64 {
 }
 
 fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() { f64::INFINITY } else { values.iter().sum::<f64>() / values.len() as f64 }
+    if values.is_empty() {
+        f64::INFINITY
+    } else {
+        values.iter().sum::<f64>() / values.len() as f64
+    }
 }

@@ -1,5 +1,7 @@
 //! A point cloud of a finished part, as a scanner delivers it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Measured surface points in millimetres, in the scanner's own coordinates.
@@ -28,38 +30,72 @@ pub(crate) struct Ordered {
 }
 
 impl Ordered {
-    /// Orders and re-centres a scan whose coordinates are finite and that is not empty.
-    pub(crate) fn new(scan: &Scan) -> Self {
-        let (min, max) = extent(&scan.points);
-        let centre = [0, 1, 2].map(|k| 0.5 * (min[k] + max[k]));
-        let mut keyed: Vec<(u64, u32)> =
-            scan.points.iter().enumerate().map(|(i, p)| (hash(*p), i as u32)).collect();
+    /// Orders and re-centres a scan whose coordinates are finite, without the points that have no company
+    /// within about `reach` and hence are dust, not surface.
+    pub(crate) fn new(scan: &Scan, reach: f64) -> Self {
+        let mut keyed: Vec<(u64, u32)> = companions(&scan.points, reach)
+            .into_iter()
+            .map(|i| (hash(scan.points[i as usize]), i))
+            .collect();
         keyed.sort_unstable_by(|a, b| {
             let (p, q) = (scan.points[a.1 as usize], scan.points[b.1 as usize]);
-            a.0.cmp(&b.0).then_with(|| p.map(f64::to_bits).cmp(&q.map(f64::to_bits)))
+            a.0.cmp(&b.0)
+                .then_with(|| p.map(f64::to_bits).cmp(&q.map(f64::to_bits)))
         });
-        let points = keyed
+        let kept: Vec<[f64; 3]> = keyed
             .iter()
-            .map(|&(_, i)| crate::mesh::sub(scan.points[i as usize], centre))
+            .map(|&(_, i)| scan.points[i as usize])
             .collect();
+        let (min, max) = extent(&kept);
+        let centre = [0, 1, 2].map(|k| 0.5 * (min[k] + max[k]));
+        let points = kept.iter().map(|p| crate::mesh::sub(*p, centre)).collect();
         let normals = scan
             .normals
             .as_ref()
             .filter(|normals| normals.len() == scan.points.len())
             .map(|normals| keyed.iter().map(|&(_, i)| normals[i as usize]).collect());
-        Self { points, normals, centre }
+        Self {
+            points,
+            normals,
+            centre,
+        }
     }
+}
+
+/// Indices of the points with at least two others in the cubes around theirs.
+fn companions(points: &[[f64; 3]], reach: f64) -> Vec<u32> {
+    let cell = |p: &[f64; 3]| p.map(|x| (x / reach).floor() as i64);
+    let mut counts: HashMap<[i64; 3], u32> = HashMap::new();
+    for p in points {
+        *counts.entry(cell(p)).or_default() += 1;
+    }
+    let crowded: HashMap<[i64; 3], bool> = counts
+        .keys()
+        .map(|&c| {
+            let around =
+                (0..27).map(|k| [c[0] + k % 3 - 1, c[1] + k / 3 % 3 - 1, c[2] + k / 9 - 1]);
+            (c, around.filter_map(|c| counts.get(&c)).sum::<u32>() >= 3)
+        })
+        .collect();
+    (0..points.len() as u32)
+        .filter(|&i| crowded[&cell(&points[i as usize])])
+        .collect()
 }
 
 /// Smallest and largest coordinates; zero for no points.
 pub(crate) fn extent(points: &[[f64; 3]]) -> ([f64; 3], [f64; 3]) {
-    let Some(&first) = points.first() else { return ([0.0; 3], [0.0; 3]) };
+    let Some(&first) = points.first() else {
+        return ([0.0; 3], [0.0; 3]);
+    };
     points.iter().fold((first, first), |(min, max), p| {
-        ([0, 1, 2].map(|k| p[k].min(min[k])), [0, 1, 2].map(|k| p[k].max(max[k])))
+        (
+            [0, 1, 2].map(|k| p[k].min(min[k])),
+            [0, 1, 2].map(|k| p[k].max(max[k])),
+        )
     })
 }
 
-/// SplitMix64 over the bits of the coordinates.
+/// `SplitMix64` over the bits of the coordinates.
 fn hash(p: [f64; 3]) -> u64 {
     p.iter().fold(0x9e37_79b9_7f4a_7c15, |state, x| {
         let mut z = (state ^ x.to_bits()).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -81,8 +81,14 @@ impl Surface {
     pub(crate) fn new(mesh: &Mesh) -> Result<Self, MeshReport> {
         let mesh = weld(mesh);
         let report = mesh.check();
-        let closed = MeshReport { degenerate_triangles: 0, ..report }.is_closed();
-        let Some(bounds) = mesh.bounds() else { return Err(report) };
+        let closed = MeshReport {
+            degenerate_triangles: 0,
+            ..report
+        }
+        .is_closed();
+        let Some(bounds) = mesh.bounds() else {
+            return Err(report);
+        };
         if !closed || mesh.triangles.is_empty() || mesh.volume_mm3() <= 0.0 {
             return Err(report);
         }
@@ -92,7 +98,8 @@ impl Surface {
 
         let normals: Vec<[f64; 3]> = (0..mesh.triangles.len()).map(|t| mesh.normal(t)).collect();
         let mut corner_sums = vec![[0.0; 3]; mesh.vertices.len()];
-        let mut edge_sums: HashMap<(u32, u32), [f64; 3]> = HashMap::with_capacity(mesh.triangles.len() * 3 / 2);
+        let mut edge_sums: HashMap<(u32, u32), [f64; 3]> =
+            HashMap::with_capacity(mesh.triangles.len() * 3 / 2);
         for (t, corners) in mesh.triangles.iter().enumerate() {
             let positions = mesh.corners(t);
             for k in 0..3 {
@@ -101,7 +108,9 @@ impl Surface {
                 let angle = length(cross(to, from)).atan2(dot(to, from));
                 let sum = &mut corner_sums[corners[k] as usize];
                 *sum = add(*sum, scaled(normals[t], angle));
-                let sum = edge_sums.entry(edge(corners[k], corners[(k + 1) % 3])).or_default();
+                let sum = edge_sums
+                    .entry(edge(corners[k], corners[(k + 1) % 3]))
+                    .or_default();
                 *sum = add(*sum, normals[t]);
             }
         }
@@ -130,7 +139,13 @@ impl Surface {
         let mut nodes = Vec::with_capacity(triangles.len());
         build(&mut nodes, &boxes, &mut order, 0);
         triangles = order.iter().map(|&t| triangles[t as usize]).collect();
-        Ok(Self { nodes, triangles, centre, half, area_mm2 })
+        Ok(Self {
+            nodes,
+            triangles,
+            centre,
+            half,
+            area_mm2,
+        })
     }
 
     /// Half the diagonal of the bounding box, mm.
@@ -142,7 +157,12 @@ impl Surface {
     ///
     /// With `facing`, triangles that look the other way are passed over, so that the far side of a thin wall is
     /// not mistaken for the near one; `None` then means that no triangle looks the right way.
-    pub(crate) fn closest(&self, p: [f64; 3], facing: Option<[f64; 3]>, hint: Option<u32>) -> Option<Foot> {
+    pub(crate) fn closest(
+        &self,
+        p: [f64; 3],
+        facing: Option<[f64; 3]>,
+        hint: Option<u32>,
+    ) -> Option<Foot> {
         let facing = facing.filter(|n| *n != [0.0; 3]);
         let admits = |t: &Triangle| facing.is_none_or(|n| dot(n, t.normal) > -0.5);
         let mut best = f64::INFINITY;
@@ -177,9 +197,15 @@ impl Surface {
                 }
             } else {
                 let (first, second) = (node + 1, n.at);
-                let (a, b) = (self.nodes[first as usize].distance(p), self.nodes[second as usize].distance(p));
-                let ((near, d_near), (far, d_far)) =
-                    if a <= b { ((first, a), (second, b)) } else { ((second, b), (first, a)) };
+                let (a, b) = (
+                    self.nodes[first as usize].distance(p),
+                    self.nodes[second as usize].distance(p),
+                );
+                let ((near, d_near), (far, d_far)) = if a <= b {
+                    ((first, a), (second, b))
+                } else {
+                    ((second, b), (first, a))
+                };
                 if d_near < best {
                     if d_far < best {
                         stack[depth] = (far, d_far);
@@ -209,7 +235,11 @@ impl Surface {
             1..=3 => triangle.edges[usize::from(part) - 1],
             _ => triangle.corners[usize::from(part) - 4],
         };
-        let sign = if dot(sub(p, q), normal) < 0.0 { -1.0 } else { 1.0 };
+        let sign = if dot(sub(p, q), normal) < 0.0 {
+            -1.0
+        } else {
+            1.0
+        };
         Foot {
             point: q,
             normal,
@@ -237,12 +267,18 @@ impl Surface {
                     (1.0 / 3.0, 1.0 / 3.0)
                 } else {
                     let k = f64::from(k);
-                    ((0.5 + 0.754_877_666_246_692_8 * k).fract(), (0.5 + 0.569_840_290_998_053_3 * k).fract())
+                    (
+                        (0.5 + 0.754_877_666_246_692_8 * k).fract(),
+                        (0.5 + 0.569_840_290_998_053_3 * k).fract(),
+                    )
                 };
                 if u + v > 1.0 {
                     (u, v) = (1.0 - u, 1.0 - v);
                 }
-                out.push(Sample { point: add(t.a, add(scaled(t.ab, u), scaled(t.ac, v))), normal: t.normal });
+                out.push(Sample {
+                    point: add(t.a, add(scaled(t.ab, u), scaled(t.ac, v))),
+                    normal: t.normal,
+                });
             }
         }
         out
@@ -287,19 +323,19 @@ impl Triangle {
             return (add(self.a, add(scaled(ab, 1.0 - w), scaled(ac, w))), 2);
         }
         let scale = 1.0 / (va + vb + vc);
-        (add(self.a, add(scaled(ab, vb * scale), scaled(ac, vc * scale))), 0)
+        (
+            add(self.a, add(scaled(ab, vb * scale), scaled(ac, vc * scale))),
+            0,
+        )
     }
 }
 
 impl Node {
     /// Squared distance from a point to the box.
     fn distance(&self, p: [f64; 3]) -> f64 {
-        let mut sum = 0.0;
-        for k in 0..3 {
-            let d = (self.min[k] - p[k]).max(p[k] - self.max[k]).max(0.0);
-            sum += d * d;
-        }
-        sum
+        let gap = |k: usize| (self.min[k] - p[k]).max(p[k] - self.max[k]).max(0.0);
+        let (x, y, z) = (gap(0), gap(1), gap(2));
+        x * x + y * y + z * z
     }
 }
 
@@ -307,7 +343,12 @@ impl Node {
 fn build(nodes: &mut Vec<Node>, boxes: &[([f64; 3], [f64; 3])], order: &mut [u32], first: u32) {
     let (min, max) = union(order.iter().map(|&t| boxes[t as usize]));
     let at = nodes.len();
-    nodes.push(Node { min, max, at: first, count: order.len() as u32 });
+    nodes.push(Node {
+        min,
+        max,
+        at: first,
+        count: order.len() as u32,
+    });
     if order.len() <= LEAF {
         return;
     }
@@ -343,7 +384,10 @@ fn split(boxes: &[([f64; 3], [f64; 3])], order: &mut [u32]) -> usize {
             bounds[bin] = union([bounds[bin], boxes[t as usize]].into_iter());
         }
         for cut in 1..BINS {
-            let (n, m) = (counts[..cut].iter().sum::<usize>(), counts[cut..].iter().sum::<usize>());
+            let (n, m) = (
+                counts[..cut].iter().sum::<usize>(),
+                counts[cut..].iter().sum::<usize>(),
+            );
             if n == 0 || m == 0 {
                 continue;
             }
@@ -372,14 +416,24 @@ fn bin_of(x: f64, low: f64, width: f64) -> usize {
 }
 
 fn union(boxes: impl Iterator<Item = ([f64; 3], [f64; 3])>) -> ([f64; 3], [f64; 3]) {
-    boxes.fold(([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]), |(min, max), (low, high)| {
-        ([0, 1, 2].map(|k| low[k].min(min[k])), [0, 1, 2].map(|k| high[k].max(max[k])))
-    })
+    boxes.fold(
+        ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]),
+        |(min, max), (low, high)| {
+            (
+                [0, 1, 2].map(|k| low[k].min(min[k])),
+                [0, 1, 2].map(|k| high[k].max(max[k])),
+            )
+        },
+    )
 }
 
 fn half_area((min, max): ([f64; 3], [f64; 3])) -> f64 {
     let d = sub(max, min);
-    if d[0] < 0.0 { 0.0 } else { d[0] * d[1] + d[1] * d[2] + d[2] * d[0] }
+    if d[0] < 0.0 {
+        0.0
+    } else {
+        d[0] * d[1] + d[1] * d[2] + d[2] * d[0]
+    }
 }
 
 fn squared(v: [f64; 3]) -> f64 {
@@ -399,10 +453,12 @@ fn weld(mesh: &Mesh) -> Mesh {
         .iter()
         .map(|v| {
             // Adding zero makes minus zero and zero the same.
-            *seen.entry(v.map(|x| (x + 0.0).to_bits())).or_insert_with(|| {
-                vertices.push(*v);
-                vertices.len() as u32 - 1
-            })
+            *seen
+                .entry(v.map(|x| (x + 0.0).to_bits()))
+                .or_insert_with(|| {
+                    vertices.push(*v);
+                    vertices.len() as u32 - 1
+                })
         })
         .collect();
     let triangles = mesh
@@ -411,7 +467,10 @@ fn weld(mesh: &Mesh) -> Mesh {
         .map(|t| t.map(|v| index[v as usize]))
         .filter(|&[a, b, c]| a != b && b != c && c != a)
         .collect();
-    Mesh { vertices, triangles }
+    Mesh {
+        vertices,
+        triangles,
+    }
 }
 
 #[cfg(test)]
@@ -460,7 +519,11 @@ mod tests {
         let surface = Surface::new(&bracket()).unwrap();
         let samples = surface.samples(1.0);
         assert!((samples.len() as f64 - surface.area_mm2).abs() < 2.0);
-        assert!(samples.iter().all(|s| surface.closest(s.point, None, None).unwrap().distance.abs() < 1e-9));
+        assert!(
+            samples
+                .iter()
+                .all(|s| surface.closest(s.point, None, None).unwrap().distance.abs() < 1e-9)
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::mesh::{cross, tests::cuboid};
 
-/// SplitMix64 with the distributions the tests need.
+/// `SplitMix64` with the distributions the tests need.
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
@@ -84,15 +84,42 @@ pub(crate) fn bracket() -> Mesh {
 fn sphere(radius: f64, levels: u32) -> Mesh {
     let g = 0.5 * (1.0 + 5.0_f64.sqrt());
     let mut vertices: Vec<[f64; 3]> = [
-        [-1.0, g, 0.0], [1.0, g, 0.0], [-1.0, -g, 0.0], [1.0, -g, 0.0], [0.0, -1.0, g], [0.0, 1.0, g],
-        [0.0, -1.0, -g], [0.0, 1.0, -g], [g, 0.0, -1.0], [g, 0.0, 1.0], [-g, 0.0, -1.0], [-g, 0.0, 1.0],
+        [-1.0, g, 0.0],
+        [1.0, g, 0.0],
+        [-1.0, -g, 0.0],
+        [1.0, -g, 0.0],
+        [0.0, -1.0, g],
+        [0.0, 1.0, g],
+        [0.0, -1.0, -g],
+        [0.0, 1.0, -g],
+        [g, 0.0, -1.0],
+        [g, 0.0, 1.0],
+        [-g, 0.0, -1.0],
+        [-g, 0.0, 1.0],
     ]
     .map(unit)
     .to_vec();
     let mut triangles: Vec<[u32; 3]> = vec![
-        [0, 11, 5], [0, 5, 1], [0, 1, 7], [0, 7, 10], [0, 10, 11], [1, 5, 9], [5, 11, 4], [11, 10, 2], [10, 7, 6],
-        [7, 1, 8], [3, 9, 4], [3, 4, 2], [3, 2, 6], [3, 6, 8], [3, 8, 9], [4, 9, 5], [2, 4, 11], [6, 2, 10],
-        [8, 6, 7], [9, 8, 1],
+        [0, 11, 5],
+        [0, 5, 1],
+        [0, 1, 7],
+        [0, 7, 10],
+        [0, 10, 11],
+        [1, 5, 9],
+        [5, 11, 4],
+        [11, 10, 2],
+        [10, 7, 6],
+        [7, 1, 8],
+        [3, 9, 4],
+        [3, 4, 2],
+        [3, 2, 6],
+        [3, 6, 8],
+        [3, 8, 9],
+        [4, 9, 5],
+        [2, 4, 11],
+        [6, 2, 10],
+        [8, 6, 7],
+        [9, 8, 1],
     ];
     for _ in 0..levels {
         let mut middles = std::collections::HashMap::new();
@@ -108,7 +135,10 @@ fn sphere(radius: f64, levels: u32) -> Mesh {
         }
         triangles = next;
     }
-    Mesh { vertices: vertices.iter().map(|v| v.map(|x| x * radius)).collect(), triangles }
+    Mesh {
+        vertices: vertices.iter().map(|v| v.map(|x| x * radius)).collect(),
+        triangles,
+    }
 }
 
 /// Random points on a mesh with their normals, by area.
@@ -155,11 +185,22 @@ struct Scanned {
     pose: Rigid,
 }
 
-fn scan_of(mesh: &Mesh, count: usize, sigma: f64, texture: f64, fault: Fault, seed: u64) -> Scanned {
+fn scan_of(
+    mesh: &Mesh,
+    count: usize,
+    sigma: f64,
+    texture: f64,
+    fault: Fault,
+    seed: u64,
+) -> Scanned {
     let mut rng = Rng(seed);
     let axis = rng.direction();
-    let mut pose = Rigid::about([20.0, 15.0, 10.0], scaled3(axis, 8.0_f64.to_radians()), scaled3(rng.direction(), 4.0));
-    if seed % 3 == 0 {
+    let mut pose = Rigid::about(
+        [20.0, 15.0, 10.0],
+        scaled3(axis, 8.0_f64.to_radians()),
+        scaled3(rng.direction(), 4.0),
+    );
+    if seed.is_multiple_of(3) {
         pose = Rigid::about([0.0; 3], [TAU / 4.0, 0.0, 0.0], [100.0, -40.0, 7.0]).after(&pose);
     }
     let phase = rng.uniform();
@@ -189,7 +230,11 @@ fn scan_of(mesh: &Mesh, count: usize, sigma: f64, texture: f64, fault: Fault, se
         points.push(pose.apply(p));
         normals.push(pose.turn(n));
     }
-    let scan = Scan { points, normals: (seed % 2 == 0).then_some(normals), sigma_mm: sigma };
+    let scan = Scan {
+        points,
+        normals: seed.is_multiple_of(2).then_some(normals),
+        sigma_mm: sigma,
+    };
     Scanned { scan, pose }
 }
 
@@ -198,7 +243,10 @@ fn scaled3(v: [f64; 3], s: f64) -> [f64; 3] {
 }
 
 fn judge(scan: &Scan, mesh: &Mesh) -> Verdict {
-    inspect(scan, mesh, &VerificationPlan::default(), &mut |_| ControlFlow::Continue(())).unwrap()
+    inspect(scan, mesh, &VerificationPlan::default(), &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap()
 }
 
 fn codes(verdict: &Verdict) -> Vec<ReasonCode> {
@@ -207,11 +255,20 @@ fn codes(verdict: &Verdict) -> Vec<ReasonCode> {
 
 /// Largest displacement of the corners of the bounding box by the error of the pose.
 fn pose_error(verdict: &Verdict, mesh: &Mesh, truth: &Rigid) -> f64 {
-    let found = Rigid { rotation: verdict.pose.rotation, translation: verdict.pose.translation };
+    let found = Rigid {
+        rotation: verdict.pose.rotation,
+        translation: verdict.pose.translation,
+    };
     let bounds = mesh.bounds().unwrap();
     (0..8)
         .map(|i| {
-            let c = [0, 1, 2].map(|k| if i >> k & 1 == 1 { bounds.max[k] } else { bounds.min[k] });
+            let c = [0, 1, 2].map(|k| {
+                if i >> k & 1 == 1 {
+                    bounds.max[k]
+                } else {
+                    bounds.min[k]
+                }
+            });
             length(sub(found.apply(truth.apply(c)), c))
         })
         .fold(0.0, f64::max)
@@ -219,17 +276,30 @@ fn pose_error(verdict: &Verdict, mesh: &Mesh, truth: &Rigid) -> f64 {
 
 #[test]
 fn a_sphere_a_tenth_too_large_measures_a_tenth() {
-    let mesh = sphere(20.0, 5);
+    let mesh = sphere(20.0, 6);
     let mut rng = Rng(1);
     let points = (0..20_000).map(|_| {
         let d = rng.direction();
         scaled3(d, 20.1 + 0.05 * rng.normal())
     });
-    let scan = Scan { points: points.collect(), normals: None, sigma_mm: 0.05 };
+    let scan = Scan {
+        points: points.collect(),
+        normals: None,
+        sigma_mm: 0.05,
+    };
     let verdict = judge(&scan, &mesh);
-    assert!((verdict.deviation.mean - 0.1).abs() < 0.002, "{:?}", verdict.deviation);
+    assert!(
+        (verdict.deviation.mean - 0.1).abs() < 0.002,
+        "{:?}",
+        verdict.deviation
+    );
     assert!((verdict.scale - 1.005).abs() < 2e-4, "{}", verdict.scale);
-    assert_eq!(verdict.disposition, Disposition::Accept, "{:?}", verdict.reasons);
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Accept,
+        "{:?}",
+        verdict.reasons
+    );
 }
 
 #[test]
@@ -238,7 +308,12 @@ fn good_parts_are_accepted_every_time() {
     for seed in 0..50 {
         let scanned = scan_of(&mesh, 20_000, 0.05, 0.1, Fault::None, seed);
         let verdict = judge(&scanned.scan, &mesh);
-        assert_eq!(verdict.disposition, Disposition::Accept, "seed {seed}: {}", verdict.summary());
+        assert_eq!(
+            verdict.disposition,
+            Disposition::Accept,
+            "seed {seed}: {}",
+            verdict.summary()
+        );
     }
 }
 
@@ -257,8 +332,15 @@ fn defects_are_rejected_for_their_reason() {
             let scanned = scan_of(&mesh, 40_000, 0.05, 0.1, fault, seed);
             let verdict = judge(&scanned.scan, &mesh);
             let told = verdict.summary();
-            assert_eq!(verdict.disposition, Disposition::Reject, "case {case} seed {seed}: {told}");
-            assert!(codes(&verdict).contains(&code), "case {case} seed {seed}: {told}");
+            assert_eq!(
+                verdict.disposition,
+                Disposition::Reject,
+                "case {case} seed {seed}: {told}"
+            );
+            assert!(
+                codes(&verdict).contains(&code),
+                "case {case} seed {seed}: {told}"
+            );
         }
     }
 }
@@ -271,12 +353,22 @@ fn a_defect_does_not_pull_the_pose() {
     for (height, goal) in [(0.0, 0.0035), (0.5, 0.0035), (0.3, 0.0035), (0.2, 0.0045)] {
         let mut errors: Vec<f64> = (0..10)
             .map(|seed| {
-                let scanned = scan_of(&mesh, 20_000, 0.05, 0.0, Fault::Bump(share, height), 1_000 + seed);
+                let scanned = scan_of(
+                    &mesh,
+                    20_000,
+                    0.05,
+                    0.0,
+                    Fault::Bump(share, height),
+                    1_000 + seed,
+                );
                 pose_error(&judge(&scanned.scan, &mesh), &mesh, &scanned.pose)
             })
             .collect();
         errors.sort_by(f64::total_cmp);
-        println!("bump {height} mm: median {:.4} mm, worst {:.4} mm", errors[5], errors[9]);
+        println!(
+            "bump {height} mm: median {:.4} mm, worst {:.4} mm",
+            errors[5], errors[9]
+        );
         assert!(errors[5] <= goal, "{height}: {errors:?}");
     }
 }
@@ -284,7 +376,12 @@ fn a_defect_does_not_pull_the_pose() {
 #[test]
 fn datums_decide_what_a_best_fit_cannot() {
     let mesh = bracket();
-    let face = |name: &str, point, normal, extent_mm| DatumFace { name: name.to_owned(), point, normal, extent_mm };
+    let face = |name: &str, point, normal, extent_mm| DatumFace {
+        name: name.to_owned(),
+        point,
+        normal,
+        extent_mm,
+    };
     let plan = VerificationPlan {
         datums: vec![
             face("A", [30.0, 20.0, 0.0], [0.0, 0.0, -1.0], 36.0),
@@ -296,14 +393,30 @@ fn datums_decide_what_a_best_fit_cannot() {
     let share = (mesh.area_mm2() * 0.035).sqrt();
     let mut errors: Vec<f64> = (0..6)
         .map(|seed| {
-            let scanned = scan_of(&mesh, 20_000, 0.05, 0.0, Fault::Bump(share, 0.1), 2_000 + seed);
-            let verdict = inspect(&scanned.scan, &mesh, &plan, &mut |_| ControlFlow::Continue(())).unwrap();
-            assert_eq!(verdict.datums.iter().map(|d| d.fixed).collect::<Vec<_>>(), [3, 2, 1]);
+            let scanned = scan_of(
+                &mesh,
+                20_000,
+                0.05,
+                0.0,
+                Fault::Bump(share, 0.1),
+                2_000 + seed,
+            );
+            let verdict = inspect(&scanned.scan, &mesh, &plan, &mut |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert_eq!(
+                verdict.datums.iter().map(|d| d.fixed).collect::<Vec<_>>(),
+                [3, 2, 1]
+            );
             pose_error(&verdict, &mesh, &scanned.pose)
         })
         .collect();
     errors.sort_by(f64::total_cmp);
-    println!("bump 0.1 mm with datums: median {:.4} mm, worst {:.4} mm", errors[3], errors[5]);
+    println!(
+        "bump 0.1 mm with datums: median {:.4} mm, worst {:.4} mm",
+        errors[3], errors[5]
+    );
     assert!(errors[3] < 0.02, "{errors:?}");
     let off = VerificationPlan {
         datums: vec![face("A", [30.0, 20.0, 20.0], [0.0, 0.0, 1.0], 5.0)],
@@ -311,7 +424,12 @@ fn datums_decide_what_a_best_fit_cannot() {
     };
     let scan = scan_of(&mesh, 1_000, 0.05, 0.0, Fault::None, 1).scan;
     let refused = inspect(&scan, &mesh, &off, &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert_eq!(refused, InspectError::DatumOffMesh { name: "A".to_owned() });
+    assert_eq!(
+        refused,
+        InspectError::DatumOffMesh {
+            name: "A".to_owned()
+        }
+    );
 }
 
 #[test]
@@ -320,18 +438,33 @@ fn what_must_not_matter_does_not() {
     let scan = scan_of(&mesh, 12_000, 0.05, 0.1, Fault::Bump(6.0, 1.0), 8).scan;
     let verdict = judge(&scan, &mesh);
     assert_eq!(verdict.disposition, Disposition::Reject);
-    assert_eq!(judge(&scan, &mesh).canonical_json(), verdict.canonical_json());
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert_eq!(threads.install(|| judge(&scan, &mesh)).canonical_json(), verdict.canonical_json());
+    assert_eq!(
+        judge(&scan, &mesh).canonical_json(),
+        verdict.canonical_json()
+    );
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    assert_eq!(
+        threads.install(|| judge(&scan, &mesh)).canonical_json(),
+        verdict.canonical_json()
+    );
 
     let mut order: Vec<usize> = (0..scan.points.len()).collect();
     order.reverse();
     let permuted = Scan {
         points: order.iter().map(|&i| scan.points[i]).collect(),
-        normals: scan.normals.as_ref().map(|n| order.iter().map(|&i| n[i]).collect()),
+        normals: scan
+            .normals
+            .as_ref()
+            .map(|n| order.iter().map(|&i| n[i]).collect()),
         ..scan
     };
-    assert_eq!(judge(&permuted, &mesh).canonical_json(), verdict.canonical_json());
+    assert_eq!(
+        judge(&permuted, &mesh).canonical_json(),
+        verdict.canonical_json()
+    );
 
     let parsed: Verdict = serde_json::from_str(&verdict.canonical_json()).unwrap();
     assert_eq!(parsed, verdict);
@@ -339,10 +472,17 @@ fn what_must_not_matter_does_not() {
     let mut dusty = scan_of(&mesh, 12_000, 0.05, 0.1, Fault::None, 9).scan;
     let mut rng = Rng(4);
     for _ in 0..120 {
-        dusty.points.push([70.0, 50.0, 40.0].map(|s| s * rng.uniform()));
+        dusty
+            .points
+            .push([70.0, 50.0, 40.0].map(|s| s * rng.uniform()));
     }
     let verdict = judge(&dusty, &mesh);
-    assert_eq!(verdict.disposition, Disposition::Accept, "{}", verdict.summary());
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Accept,
+        "{}",
+        verdict.summary()
+    );
 }
 
 #[test]
@@ -350,29 +490,79 @@ fn what_cannot_be_the_part_is_told_apart() {
     let mesh = bracket();
     let good = scan_of(&mesh, 16_000, 0.05, 0.1, Fault::None, 21).scan;
 
-    let mirrored = Scan { points: good.points.iter().map(|p| [-p[0], p[1], p[2]]).collect(), ..good.clone() };
+    let mirrored = Scan {
+        points: good.points.iter().map(|p| [-p[0], p[1], p[2]]).collect(),
+        ..good.clone()
+    };
     let verdict = judge(&mirrored, &mesh);
-    assert_eq!(verdict.disposition, Disposition::Reject, "{}", verdict.summary());
-    assert!(codes(&verdict).contains(&ReasonCode::Mirror), "{}", verdict.summary());
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Reject,
+        "{}",
+        verdict.summary()
+    );
+    assert!(
+        codes(&verdict).contains(&ReasonCode::Mirror),
+        "{}",
+        verdict.summary()
+    );
 
     let half = Scan {
-        points: sample(&mesh, 16_000, &mut Rng(5)).into_iter().map(|s| s.0).filter(|p| p[1] < 20.0).collect(),
+        points: sample(&mesh, 16_000, &mut Rng(5))
+            .into_iter()
+            .map(|s| s.0)
+            .filter(|p| p[1] < 20.0)
+            .collect(),
         normals: None,
         sigma_mm: 0.05,
     };
     let verdict = judge(&half, &mesh);
-    assert_eq!(verdict.disposition, Disposition::Inconclusive, "{}", verdict.summary());
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Inconclusive,
+        "{}",
+        verdict.summary()
+    );
     assert!(codes(&verdict).contains(&ReasonCode::LowCoverage));
 
-    let other = scan_of(&cuboid([50.0, 45.0, 20.0]), 16_000, 0.05, 0.1, Fault::None, 6).scan;
+    let other = scan_of(
+        &cuboid([50.0, 45.0, 20.0]),
+        16_000,
+        0.05,
+        0.1,
+        Fault::None,
+        6,
+    )
+    .scan;
     let verdict = judge(&other, &mesh);
-    assert_eq!(verdict.disposition, Disposition::Reject, "{}", verdict.summary());
-    assert!(codes(&verdict).contains(&ReasonCode::WrongPart), "{}", verdict.summary());
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Reject,
+        "{}",
+        verdict.summary()
+    );
+    assert!(
+        codes(&verdict).contains(&ReasonCode::WrongPart),
+        "{}",
+        verdict.summary()
+    );
 
     let without_boss = cells([60, 40, 30], |[x, _, z]| z < 5 || x < 5);
-    let verdict = judge(&scan_of(&without_boss, 16_000, 0.05, 0.1, Fault::None, 7).scan, &mesh);
-    assert_eq!(verdict.disposition, Disposition::Reject, "{}", verdict.summary());
-    assert!(codes(&verdict).contains(&ReasonCode::MissingFeature), "{}", verdict.summary());
+    let verdict = judge(
+        &scan_of(&without_boss, 16_000, 0.05, 0.1, Fault::None, 7).scan,
+        &mesh,
+    );
+    assert_eq!(
+        verdict.disposition,
+        Disposition::Reject,
+        "{}",
+        verdict.summary()
+    );
+    assert!(
+        codes(&verdict).contains(&ReasonCode::MissingFeature),
+        "{}",
+        verdict.summary()
+    );
 }
 
 #[test]
@@ -388,7 +578,9 @@ fn excess_on_a_machinable_face_is_rework() {
     };
     let judge = |fault| {
         let scan = scan_of(&mesh, 20_000, 0.05, 0.1, fault, 31).scan;
-        inspect(&scan, &mesh, &plan, &mut |_| ControlFlow::Continue(())).unwrap().disposition
+        inspect(&scan, &mesh, &plan, &mut |_| ControlFlow::Continue(()))
+            .unwrap()
+            .disposition
     };
     assert_eq!(judge(Fault::Bump(6.0, 1.0)), Disposition::Rework);
     assert_eq!(judge(Fault::Hole(3.0)), Disposition::Reject);
@@ -403,18 +595,65 @@ fn unusable_input_is_refused_by_name() {
     };
     let plan = VerificationPlan::default();
     assert_eq!(refuse(&Scan::default(), &plan), InspectError::EmptyScan);
-    let inches = Scan { points: good.points.iter().map(|p| p.map(|x| x / 25.4)).collect(), ..good.clone() };
+    let inches = Scan {
+        points: good.points.iter().map(|p| p.map(|x| x / 25.4)).collect(),
+        ..good.clone()
+    };
     let refused = refuse(&inches, &plan);
-    assert!(matches!(refused, InspectError::UnitMismatch { unit: "inches", .. }), "{refused}");
+    assert!(
+        matches!(refused, InspectError::UnitMismatch { unit: "inches", .. }),
+        "{refused}"
+    );
     let mut broken = good.clone();
     broken.points[7][1] = f64::NAN;
     assert_eq!(refuse(&broken, &plan), InspectError::NotFinite { index: 7 });
-    let few = Scan { points: good.points[..10].to_vec(), normals: None, sigma_mm: 0.0 };
-    assert_eq!(refuse(&few, &plan), InspectError::TooFewPoints { count: 10 });
-    let senseless = VerificationPlan { tolerance_mm: -1.0, ..plan.clone() };
-    assert!(matches!(refuse(&good, &senseless), InspectError::Plan { field: "tolerance_mm", .. }));
+    let few = Scan {
+        points: good.points[..10].to_vec(),
+        normals: None,
+        sigma_mm: 0.0,
+    };
+    assert_eq!(
+        refuse(&few, &plan),
+        InspectError::TooFewPoints { count: 10 }
+    );
+    let senseless = VerificationPlan {
+        tolerance_mm: -1.0,
+        ..plan.clone()
+    };
+    assert!(matches!(
+        refuse(&good, &senseless),
+        InspectError::Plan {
+            field: "tolerance_mm",
+            ..
+        }
+    ));
     let stopped = inspect(&good, &mesh, &plan, &mut |_| ControlFlow::Break(())).unwrap_err();
     assert_eq!(stopped, InspectError::Cancelled);
-    let open = inspect(&good, &Mesh::default(), &plan, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let open = inspect(&good, &Mesh::default(), &plan, &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap_err();
     assert!(matches!(open, InspectError::OpenMesh(_)));
+}
+
+#[test]
+fn a_picture_shows_where_the_defect_is() {
+    let mesh = bracket();
+    let scan = scan_of(&mesh, 60_000, 0.05, 0.1, Fault::Bump(6.0, 1.0), 40).scan;
+    let plan = VerificationPlan::default();
+    let began = std::time::Instant::now();
+    let inspection = measure(&scan, &mesh, &plan, &mut |_| ControlFlow::Continue(())).unwrap();
+    println!(
+        "60 000 points, {} triangles: {:?}",
+        mesh.triangles.len(),
+        began.elapsed()
+    );
+    let picture = picture::deviation_png(&mesh, &inspection.field);
+    assert_eq!(&picture[1..4], b"PNG");
+    assert_eq!(picture, picture::deviation_png(&mesh, &inspection.field));
+    if let Some(folder) = std::env::var_os("PICTURE_DIR") {
+        let folder = std::path::PathBuf::from(folder);
+        std::fs::write(folder.join("deviation.png"), picture).unwrap();
+        std::fs::write(folder.join("part.png"), picture::part_png(&mesh)).unwrap();
+    }
 }

@@ -17,7 +17,13 @@ pub(crate) fn pose_variance(covariance: &Matrix6<f64>, point: [f64; 3], normal: 
 }
 
 /// Expanded uncertainty of the mean of a patch, mm.
-pub(crate) fn expanded(sd: f64, count: usize, radius_mm: f64, pose_variance: f64, calibration_mm: f64) -> f64 {
+pub(crate) fn expanded(
+    sd: f64,
+    count: usize,
+    radius_mm: f64,
+    pose_variance: f64,
+    calibration_mm: f64,
+) -> f64 {
     let patch = std::f64::consts::PI * radius_mm * radius_mm;
     let independent = (count as f64).min(patch / TEXTURE_AREA_MM2).max(1.0);
     K * (sd * sd / independent + pose_variance + calibration_mm * calibration_mm).sqrt()
@@ -40,7 +46,9 @@ mod tests {
     fn a_turn_matters_at_a_lever_and_not_at_its_axis() {
         let mut covariance = Matrix6::zeros();
         covariance[(2, 2)] = 1e-6;
-        assert!((pose_variance(&covariance, [30.0, 0.0, 0.0], [0.0, 1.0, 0.0]) - 9e-4).abs() < 1e-12);
+        assert!(
+            (pose_variance(&covariance, [30.0, 0.0, 0.0], [0.0, 1.0, 0.0]) - 9e-4).abs() < 1e-12
+        );
         assert!(pose_variance(&covariance, [30.0, 0.0, 0.0], [0.0, 0.0, 1.0]).abs() < 1e-15);
     }
 }

@@ -156,6 +156,8 @@ pub struct Verdict {
     pub inlier_share: f64,
     /// Points in the scan.
     pub points: usize,
+    /// Points without company, left out as dust.
+    pub outliers: usize,
 }
 
 impl Verdict {
