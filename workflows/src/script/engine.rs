@@ -241,15 +241,26 @@ mod tests {
 
     #[test]
     fn every_limit_stops_the_script_that_breaks_it() {
-        for (limit, source) in [
-            ("limit.operations", "fn run() { loop { } }"),
-            ("limit.depth", "fn deep(n) { deep(n + 1) } fn run() { deep(0) }"),
-            ("limit.size", "fn run() { let s = \"x\"; loop { s += s; } }"),
-            ("limit.size", "fn run() { let a = [1]; loop { a += a; } }"),
-            ("limit.size", "fn run() { let a = []; loop { a = [a]; } }"),
-            ("limit.size", "fn run() { let m = #{}; let i = 0; loop { m[i.to_string()] = i; i += 1; } }"),
+        // Copying large values costs one operation each, so the sizes are kept small to keep the test short.
+        let limits = Limits {
+            array_items: 500,
+            ..Limits::decision()
+        };
+        for (limit, body) in [
+            ("limit.operations", "loop { }"),
+            ("limit.depth", "deep(0)"),
+            ("limit.size", "let s = \"x\"; loop { s += s; }"),
+            ("limit.size", "let a = [1]; loop { a += a; }"),
+            ("limit.size", "let a = [1]; loop { a.push(1); }"),
+            ("limit.size", "let a = []; loop { a = [a]; }"),
+            (
+                "limit.size",
+                "let m = #{}; let i = 0; loop { m.set(`${i}`, i); i += 1; }",
+            ),
         ] {
-            assert_eq!(code(source), limit, "{source}");
+            let source = format!("fn deep(n) {{ deep(n + 1) }} fn run() {{ {body} }}");
+            let error = run(&source, &limits).expect_err("a limit was expected");
+            assert_eq!(error.code, limit, "{body}");
         }
     }
 
@@ -260,7 +271,10 @@ mod tests {
         let many: String = (0..200).map(|i| format!("fn f{i}() {{ }}\n")).collect();
         assert_eq!(code(&many), "limit.functions");
         let variables: String = (0..300).map(|i| format!("let v{i} = {i}; ")).collect();
-        assert_eq!(code(&format!("fn run() {{ {variables} }}")), "limit.variables");
+        assert_eq!(
+            code(&format!("fn run() {{ {variables} }}")),
+            "limit.variables"
+        );
     }
 
     #[test]
@@ -287,8 +301,11 @@ mod tests {
 
     #[test]
     fn an_error_has_line_column_and_the_nearest_name() {
-        let error = run("fn run() {\n  let m = \"a\";\n  m.trimm()\n}", &Limits::decision())
-            .expect_err("unknown function");
+        let error = run(
+            "fn run() {\n  let m = \"a\";\n  m.trimm()\n}",
+            &Limits::decision(),
+        )
+        .expect_err("unknown function");
         assert_eq!((error.line, error.column), (Some(3), Some(5)));
         assert_eq!(error.nearest.as_deref(), Some("trim"));
         let error = Script::compile("p", "fn run() {\n  let x = ;\n}").expect_err("syntax");

@@ -7,8 +7,8 @@ mod nearest;
 mod stack;
 pub mod value;
 
-pub(crate) use engine::{innermost, limited_engine};
 pub use engine::{Limits, Script};
+pub(crate) use engine::{innermost, limited_engine};
 pub use error::ScriptError;
 pub use nearest::nearest;
 pub use stack::{Panicked, on_big_stack};
