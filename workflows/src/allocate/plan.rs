@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::bandwidth::{BandwidthError, Flow, max_min};
 use super::desirability::{places, power_w};
 use crate::model::{Action, ActionKind, Asset, AssetState, Twin};
-use crate::twin::{Graph, Impact, impact_of};
+use crate::twin::{Graph, Impact, STOOD_IN_SHARE, impact_of};
 
 /// Policies compare the score for seven days with this unless they say otherwise.
 const THRESHOLD: f64 = 0.2;
@@ -81,6 +81,8 @@ pub struct Plan {
     pub branch: Branch,
     /// What actuators are to do, in order.
     pub actions: Vec<Action>,
+    /// What is in effect already of the same plan, in order.
+    pub done: Vec<Action>,
     /// The stand-in, created or to be created.
     pub stand_in: Option<String>,
     /// What serves in the asset's place once the actions are done.
@@ -170,11 +172,17 @@ impl Plan {
         Self {
             branch,
             actions: Vec::new(),
+            done: Vec::new(),
             stand_in: None,
             swapped_to: None,
             replacement_item: None,
             reason,
         }
+    }
+
+    fn with(mut self, action: Action) -> Self {
+        self.actions.push(action);
+        self
     }
 }
 
@@ -190,73 +198,84 @@ struct Case<'a> {
 impl Case<'_> {
     /// A virtual replacement; operational: swap to it; not operational: a replacement item.
     fn replace(&self) -> Plan {
-        if let Some(stand_in) = self.existing_stand_in() {
-            return if self.asset.state == AssetState::StoodIn {
-                Plan {
-                    stand_in: Some(stand_in.id.clone()),
-                    swapped_to: Some(stand_in.id.clone()),
-                    ..Plan::of(
-                        Branch::Replace,
-                        format!("`{}` serves for it already", stand_in.id),
-                    )
-                }
-            } else if self.is_operational(stand_in) {
-                self.swap_to(&stand_in.id)
-            } else {
-                self.replacement_item(&format!("stand-in `{}` is not operational", stand_in.id))
+        let Some(stand_in) = self.existing_stand_in() else {
+            return self.create_stand_in();
+        };
+        let created = self.creation(&stand_in.id, &stand_in.locality);
+        let swap = self.swap(&stand_in.id);
+        if self.asset.state == AssetState::StoodIn {
+            return Plan {
+                done: vec![created, swap],
+                stand_in: Some(stand_in.id.clone()),
+                swapped_to: Some(stand_in.id.clone()),
+                ..Plan::of(Branch::Replace, format!("`{}` serves for it", stand_in.id))
             };
         }
-        let power = self.power_to_carry();
-        let Some(place) = places(self.state, self.asset, power).into_iter().next() else {
-            return self.replacement_item(&format!(
-                "no place has {power:.0} W to spare for a stand-in"
-            ));
-        };
-        let stand_in = stand_in_id(&self.asset.id);
-        let reason = format!(
-            "`{}` stop with `{}`, which fails within 7 days with probability {:.3}; a stand-in fits into `{}`: {}",
-            self.impact.stopped.join("`, `"),
-            self.asset.id,
-            self.request.fps_7d,
-            place.locality,
-            place.reason
-        );
-        let kind = ActionKind::CreateStandIn {
-            asset: self.asset.id.clone(),
-            stand_in: stand_in.clone(),
-            locality: place.locality,
-        };
-        let inverse = ActionKind::RemoveStandIn {
-            stand_in: stand_in.clone(),
+        let next = if self.is_operational(stand_in) {
+            Plan {
+                swapped_to: Some(stand_in.id.clone()),
+                ..Plan::of(Branch::Replace, swap.reason.clone())
+            }
+            .with(swap)
+        } else {
+            self.replacement_item(&format!("stand-in `{}` is not operational", stand_in.id))
         };
         Plan {
-            actions: vec![self.action("create", kind, inverse, reason.clone(), 0.0)],
-            stand_in: Some(stand_in),
-            ..Plan::of(Branch::Replace, reason)
+            done: vec![created],
+            stand_in: Some(stand_in.id.clone()),
+            ..next
         }
     }
 
-    fn swap_to(&self, stand_in: &str) -> Plan {
+    fn create_stand_in(&self) -> Plan {
+        let power = self.power_to_carry();
+        let Some(place) = places(self.state, self.asset, power).into_iter().next() else {
+            let because = format!("no place has {power:.0} W to spare for a stand-in");
+            return self.replacement_item(&because);
+        };
+        let stand_in = stand_in_id(&self.asset.id);
+        let created = self.creation(&stand_in, &place.locality);
+        let reason = format!("{}: {}", created.reason, place.reason);
+        Plan {
+            stand_in: Some(stand_in),
+            ..Plan::of(Branch::Replace, reason)
+        }
+        .with(created)
+    }
+
+    fn creation(&self, stand_in: &str, locality: &str) -> Action {
+        let reason = format!(
+            "`{}` stop with `{}`, which fails within 7 days with probability {:.3}; a stand-in goes to `{locality}`",
+            self.impact.stopped.join("`, `"),
+            self.asset.id,
+            self.request.fps_7d,
+        );
+        let kind = ActionKind::CreateStandIn {
+            asset: self.asset.id.clone(),
+            stand_in: stand_in.to_owned(),
+            locality: locality.to_owned(),
+        };
+        let inverse = ActionKind::RemoveStandIn {
+            stand_in: stand_in.to_owned(),
+        };
+        self.action("create", kind, inverse, reason, 0.0)
+    }
+
+    fn swap(&self, stand_in: &str) -> Action {
         let reason = format!(
             "stand-in `{stand_in}` is operational, so {} dependents no longer stop with `{}`",
             self.impact.stopped.len(),
             self.asset.id
         );
-        let kind = ActionKind::SwapTo {
-            from: self.asset.id.clone(),
-            to: stand_in.to_owned(),
+        let swap = |from: &str, to: &str| ActionKind::SwapTo {
+            from: from.to_owned(),
+            to: to.to_owned(),
         };
-        let inverse = ActionKind::SwapTo {
-            from: stand_in.to_owned(),
-            to: self.asset.id.clone(),
-        };
-        let saved = self.loss_per_hour();
-        Plan {
-            actions: vec![self.action("swap", kind, inverse, reason.clone(), saved)],
-            stand_in: Some(stand_in.to_owned()),
-            swapped_to: Some(stand_in.to_owned()),
-            ..Plan::of(Branch::Replace, reason)
-        }
+        let (there, back) = (
+            swap(&self.asset.id, stand_in),
+            swap(stand_in, &self.asset.id),
+        );
+        self.action("swap", there, back, reason, self.loss_per_hour())
     }
 
     /// A standby asset of the same kind, the nearest first; without one, load is moved off and the asset watched.
@@ -308,8 +327,7 @@ impl Case<'_> {
             );
             return Plan::of(Branch::Bandwidth, reason);
         }
-        let usual = self.present_share();
-        let share = ((usual * (1.0 - moved / load)) * 1e4).round() / 1e4;
+        let share = ((1.0 - moved / load) * 1e4).round() / 1e4;
         let onto: Vec<String> = taken
             .iter()
             .map(|(peer, s)| format!("`{peer}` {:.1} %", s * 100.0))
@@ -324,11 +342,16 @@ impl Case<'_> {
             asset: self.asset.id.clone(),
             share,
         };
-        let saved = self.loss_per_hour() * moved / load;
-        Plan {
-            actions: vec![self.action("bandwidth", set(share), set(usual), reason.clone(), saved)],
-            ..Plan::of(Branch::Bandwidth, reason)
+        let saved = self.loss_per_hour() * (1.0 - share);
+        let adjust = self.action("bandwidth", set(share), set(1.0), reason.clone(), saved);
+        let plan = Plan::of(Branch::Bandwidth, reason);
+        if (self.present_share() - share).abs() < LEAST_SHIFT {
+            return Plan {
+                done: vec![adjust],
+                ..plan
+            };
         }
+        plan.with(adjust)
     }
 
     /// The inverses of what is in effect now, the last one first.
@@ -349,29 +372,9 @@ impl Case<'_> {
             ));
         }
         if let Some(stand_in) = self.existing_stand_in() {
-            let id = stand_in.id.clone();
-            let create = ActionKind::CreateStandIn {
-                asset: self.asset.id.clone(),
-                stand_in: id.clone(),
-                locality: stand_in.locality.clone(),
-            };
-            let remove = ActionKind::RemoveStandIn {
-                stand_in: id.clone(),
-            };
-            done.push(self.action(
-                "create",
-                create,
-                remove,
-                "a stand-in was created".into(),
-                0.0,
-            ));
+            done.push(self.creation(&stand_in.id, &stand_in.locality));
             if self.asset.state == AssetState::StoodIn {
-                let swap = |from: &str, to: &str| ActionKind::SwapTo {
-                    from: from.to_owned(),
-                    to: to.to_owned(),
-                };
-                let (own, reason) = (&self.asset.id, "the stand-in serves".to_owned());
-                done.push(self.action("swap", swap(own, &id), swap(&id, own), reason, 0.0));
+                done.push(self.swap(&stand_in.id));
             }
         }
         let reason = match done.len() {
@@ -476,7 +479,14 @@ impl Case<'_> {
     fn loss_per_hour(&self) -> f64 {
         let survival = (1.0 - self.request.fps_7d).clamp(1e-4, 1.0);
         let rate = -survival.ln() / 168.0;
-        (rate * EMERGENCY_HOURS * self.impact.cost_per_hour * 100.0).round() / 100.0
+        // What it would cost without the stand-in, whether or not one serves already.
+        let served = if self.impact.stood_in {
+            STOOD_IN_SHARE
+        } else {
+            1.0
+        };
+        let cost = self.impact.cost_per_hour / served;
+        (rate * EMERGENCY_HOURS * cost * 100.0).round() / 100.0
     }
 
     fn action(
@@ -602,6 +612,7 @@ mod tests {
         apply(&mut state, &second.actions);
         let third = plan(&state, &request).unwrap();
         assert!(third.actions.is_empty(), "{third:?}");
+        assert_eq!(third.done, [first.actions, second.actions].concat());
     }
 
     #[test]

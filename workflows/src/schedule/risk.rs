@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use predict::failure::RemainingLife;
 use serde::{Deserialize, Serialize};
 
 /// Above this a probability is certainty for planning; its hazard stays finite.
@@ -16,11 +15,12 @@ pub struct RiskCurve {
 }
 
 impl RiskCurve {
-    /// The curve through the calibrated scores; the quantiles of the remaining life shape it where they agree.
+    /// The curve through the calibrated scores; the quantiles of the remaining life (hours that 5, 50 and 95 of 100 do
+    /// not outlast) shape it where they agree.
     ///
     /// The scores are calibrated, so a quantile that contradicts the two scores around it is left out.
     #[must_use]
-    pub fn new(by_horizon: &BTreeMap<String, f64>, life: Option<&RemainingLife>) -> Self {
+    pub fn new(by_horizon: &BTreeMap<String, f64>, life: Option<[f64; 3]>) -> Self {
         let mut knots: Vec<(f64, f64)> = by_horizon
             .iter()
             .filter_map(|(name, p)| Some((horizon_hours(name)?, hazard(*p)?)))
@@ -31,10 +31,7 @@ impl RiskCurve {
         for i in 1..knots.len() {
             knots[i].1 = knots[i].1.max(knots[i - 1].1);
         }
-        let quantiles = life.map_or([(0.0, 0.0); 3], |l| {
-            [(l.p05, 0.05), (l.p50, 0.5), (l.p95, 0.95)]
-        });
-        for (hours, p) in quantiles {
+        for (hours, p) in life.into_iter().flatten().zip([0.05, 0.5, 0.95]) {
             if let Some(h) = hazard(p).filter(|_| hours.is_finite() && hours > 0.0) {
                 insert_if_consistent(&mut knots, hours, h);
             }
@@ -155,12 +152,8 @@ mod tests {
 
     #[test]
     fn a_quantile_that_contradicts_the_scores_is_left_out() {
-        let life = RemainingLife {
-            p05: 30.0,
-            p50: 20.0,
-            p95: 400.0,
-        };
-        let curve = RiskCurve::new(&scores(0.04, 0.4, 0.97), Some(&life));
+        let life = [30.0, 20.0, 400.0];
+        let curve = RiskCurve::new(&scores(0.04, 0.4, 0.97), Some(life));
         assert!((curve.failed_by(24.0) - 0.04).abs() < 1e-12);
         assert!((curve.failed_by(30.0) - 0.05).abs() < 1e-12);
         assert!((curve.failed_by(400.0) - 0.95).abs() < 1e-12);

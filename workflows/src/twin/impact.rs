@@ -10,7 +10,7 @@ use crate::model::{AssetState, Twin};
 /// Share of its outage cost that a dependent risks while it has lost a spare and still works.
 pub(super) const EXPOSED_SHARE: f64 = 0.05;
 /// Share of the outage cost that remains while a stand-in serves: it carries the load with less reserve.
-pub(super) const STOOD_IN_SHARE: f64 = 0.25;
+pub const STOOD_IN_SHARE: f64 = 0.25;
 
 /// What stopping one asset does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

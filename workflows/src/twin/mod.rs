@@ -6,6 +6,6 @@ mod picture;
 mod views;
 
 pub use graph::Graph;
-pub use impact::{Impact, impact_of};
+pub use impact::{Impact, STOOD_IN_SHARE, impact_of};
 pub use picture::{PictureError, heatmap_png};
 pub use views::{Cell, Confidence, Facts, Heatmap, Layer, Legend, WindowFact, heatmap};

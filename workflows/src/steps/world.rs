@@ -1,0 +1,430 @@
+//! A small world in memory for the tests of steps: the built-in hall, and what was done to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use predict::history::UnitHistory;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{DynStep, Outcome, StepError};
+use crate::demo::Hall;
+use crate::host::{Answer, Host};
+use crate::model::{
+    Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
+    ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, Prediction,
+    Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
+};
+
+pub(super) struct World {
+    pub(super) at: Timestamp,
+    pub(super) hall: Hall,
+    pub(super) twin: RefCell<Twin>,
+    pub(super) technicians: Vec<Technician>,
+    pub(super) histories: Vec<UnitHistory>,
+    pub(super) windows: RefCell<Vec<Window>>,
+    pub(super) orders: RefCell<Vec<WorkOrder>>,
+    pub(super) notes: RefCell<Vec<(String, Value)>>,
+    pub(super) outcomes: RefCell<BTreeSet<(String, String, Timestamp)>>,
+    pub(super) predictions: RefCell<Vec<Prediction>>,
+    models: RefCell<Vec<ModelRecord>>,
+    artifacts: RefCell<BTreeMap<String, Vec<u8>>>,
+    builds: RefCell<Vec<Build>>,
+    actions: RefCell<Vec<(String, Action)>>,
+    position: Cell<usize>,
+}
+
+/// Runs a step through the same door as the engine.
+pub(super) fn run(
+    step: &dyn DynStep,
+    input: &Value,
+    world: &World,
+) -> Result<Outcome<Value>, StepError> {
+    step.run(input.clone(), world)
+}
+
+/// The output of a step that must finish.
+pub(super) fn done(step: &dyn DynStep, input: &Value, world: &World) -> Value {
+    match run(step, input, world) {
+        Ok(Outcome::Done(output)) => output,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The error of a step that must not.
+pub(super) fn failed(step: &dyn DynStep, input: &Value, world: &World) -> StepError {
+    run(step, input, world).expect_err("the step must fail")
+}
+
+const POSITIONS: [&str; 4] = ["1", "2", "3", "4"];
+
+impl World {
+    pub(super) fn new() -> Self {
+        let hall = Hall::built_in().expect("the built-in hall is whole");
+        let mut twin = hall.twin();
+        for asset in hall.assets_for("host") {
+            twin.assets.insert(asset.id.clone(), asset);
+        }
+        Self {
+            at: "2026-03-02T08:07:00Z".parse().expect("a time"),
+            twin: RefCell::new(twin),
+            technicians: hall.technicians.clone(),
+            hall,
+            histories: Vec::new(),
+            windows: RefCell::default(),
+            orders: RefCell::default(),
+            notes: RefCell::default(),
+            outcomes: RefCell::default(),
+            predictions: RefCell::default(),
+            models: RefCell::default(),
+            artifacts: RefCell::default(),
+            builds: RefCell::default(),
+            actions: RefCell::default(),
+            position: Cell::new(0),
+        }
+    }
+
+    /// From now on steps run at the next position.
+    pub(super) fn next_position(&self) {
+        self.position.set(self.position.get() + 1);
+    }
+
+    pub(super) fn acted(&self) -> Vec<Action> {
+        self.actions
+            .borrow()
+            .iter()
+            .map(|(_, a)| a.clone())
+            .collect()
+    }
+
+    pub(super) fn end_build(&self, id: &str, end: BuildEnd) {
+        for build in self.builds.borrow_mut().iter_mut().filter(|b| b.id == id) {
+            build.state = BuildState::Ended;
+            build.ended = Some(end.clone());
+        }
+    }
+
+    pub(super) fn open_build(&self) -> String {
+        self.order("elsewhere")
+    }
+
+    pub(super) fn completed_build(&self) -> String {
+        let id = self.order("before");
+        let end = BuildEnd::Completed {
+            scan: "sha256:5c".into(),
+            report: Value::Null,
+        };
+        self.end_build(&id, end);
+        id
+    }
+
+    fn order(&self, position: &str) -> String {
+        let mut builds = self.builds.borrow_mut();
+        if let Some(known) = builds.iter().find(|b| b.position == position) {
+            return known.id.clone();
+        }
+        let id = format!("build-{}", builds.len() + 1);
+        builds.push(Build {
+            id: id.clone(),
+            run: "run-1".into(),
+            position: position.to_owned(),
+            order: NewBuild {
+                gcode: "sha256:00".into(),
+                gcode_size_bytes: 1,
+                material: "petg".into(),
+                printer: "prusa_mk4".into(),
+                design: "d1".into(),
+            },
+            state: BuildState::Waiting,
+            fence: 0,
+            cell: None,
+            started_at: None,
+            ended: None,
+            share_done: 0.0,
+        });
+        id
+    }
+
+    pub(super) fn accepted_window(&self, asset: &str) -> String {
+        let id = format!("window-{}", self.windows.borrow().len() + 1);
+        self.windows.borrow_mut().push(Window {
+            id: id.clone(),
+            state: WindowState::Accepted,
+            proposal: NewWindow {
+                asset: asset.to_owned(),
+                from: self.at.plus_ms(3_600_000),
+                to: self.at.plus_ms(7_200_000),
+                technician: Some("lena".into()),
+                reasons: Value::Null,
+                alternatives: vec![],
+            },
+            run: "run-0".into(),
+            position: "1".into(),
+        });
+        id
+    }
+
+    pub(super) fn set_window(&self, id: &str, state: WindowState) {
+        for window in self.windows.borrow_mut().iter_mut().filter(|w| w.id == id) {
+            window.state = state;
+        }
+    }
+
+    /// Does to the twin what the server does.
+    fn apply(&self, kind: &ActionKind) {
+        let assets = &mut self.twin.borrow_mut().assets;
+        let attribute = |value: &str| Value::String(value.to_owned());
+        match kind {
+            ActionKind::CreateStandIn {
+                asset,
+                stand_in,
+                locality,
+            } => {
+                let mut copy = assets[asset].clone();
+                copy.id.clone_from(stand_in);
+                copy.locality.clone_from(locality);
+                copy.state = AssetState::Standby;
+                copy.attributes
+                    .insert("stands_in_for".into(), attribute(asset));
+                assets.insert(stand_in.clone(), copy);
+            }
+            ActionKind::RemoveStandIn { stand_in } => {
+                assets.remove(stand_in);
+            }
+            ActionKind::SwapTo { from, to } => {
+                if let Some(to) = assets.get_mut(to) {
+                    to.state = AssetState::InService;
+                }
+                if let Some(from) = assets.get_mut(from) {
+                    from.state = AssetState::StoodIn;
+                }
+            }
+            ActionKind::AdjustBandwidth { asset, share } => {
+                let asset = assets.get_mut(asset).expect("a known asset");
+                asset
+                    .attributes
+                    .insert("bandwidth_share".into(), (*share).into());
+            }
+            ActionKind::SwapPart { asset, build, .. } => {
+                let asset = assets.get_mut(asset).expect("a known asset");
+                asset.state = AssetState::InService;
+                asset
+                    .attributes
+                    .insert("part_build".into(), attribute(build));
+            }
+        }
+    }
+}
+
+fn missing(what: &str, id: &str) -> StepError {
+    StepError::failed(
+        format!("unknown_{what}"),
+        format_args!("{what} `{id}` is unknown"),
+    )
+}
+
+impl Host for World {
+    fn run(&self) -> &str {
+        "run-1"
+    }
+
+    fn position(&self) -> &str {
+        POSITIONS[self.position.get()]
+    }
+
+    fn seed(&self) -> u64 {
+        7
+    }
+
+    fn progress(&self, _share: f64, _phase: &str) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn asset(&self, id: &str) -> Answer<Asset> {
+        let found = self.twin.borrow().assets.get(id).cloned();
+        found.ok_or_else(|| missing("asset", id))
+    }
+
+    fn twin(&self) -> Answer<Twin> {
+        Ok(self.twin.borrow().clone())
+    }
+
+    fn act(&self, action: &Action) -> Answer<()> {
+        let key = format!("{}/{}", self.position(), action.key);
+        if self.actions.borrow().iter().any(|(k, _)| *k == key) {
+            return Ok(());
+        }
+        self.apply(&action.kind);
+        self.actions.borrow_mut().push((key, action.clone()));
+        Ok(())
+    }
+
+    fn record_outcome(&self, asset: &str, kind: &str, at: Timestamp, _note: &str) -> Answer<()> {
+        self.asset(asset)?;
+        self.outcomes
+            .borrow_mut()
+            .insert((asset.to_owned(), kind.to_owned(), at));
+        Ok(())
+    }
+
+    fn history(&self, asset: &str, _until: Timestamp) -> Answer<UnitHistory> {
+        let found = self.histories.iter().find(|h| h.unit == asset).cloned();
+        found.ok_or_else(|| missing("history", asset))
+    }
+
+    fn histories(&self, _asset_kind: &str) -> Answer<Vec<UnitHistory>> {
+        Ok(self.histories.clone())
+    }
+
+    fn utilisation(
+        &self,
+        asset: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step_ms: i64,
+    ) -> Answer<Vec<Option<f64>>> {
+        let step = usize::try_from(step_ms).expect("a positive step");
+        let times = (from.0..to.0).step_by(step);
+        Ok(times
+            .map(|t| self.hall.utilisation_at(asset, Timestamp(t)))
+            .collect())
+    }
+
+    fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>> {
+        let models = self.models.borrow();
+        let fits = |m: &&ModelRecord| m.kind == kind && m.asset_kind == asset_kind;
+        Ok(models.iter().rev().find(fits).cloned())
+    }
+
+    fn store_model(&self, model: &NewModel) -> Answer<ModelRecord> {
+        let mut models = self.models.borrow_mut();
+        if let Some(known) = models.iter().find(|m| m.digest == model.digest) {
+            return Ok(known.clone());
+        }
+        let record = ModelRecord {
+            id: format!("model-{}", models.len() + 1),
+            kind: model.kind.clone(),
+            asset_kind: model.asset_kind.clone(),
+            digest: model.digest.clone(),
+            evaluation: model.evaluation.clone(),
+            trained_at: self.at,
+        };
+        models.push(record.clone());
+        Ok(record)
+    }
+
+    fn store_prediction(&self, prediction: &Prediction) -> Answer<()> {
+        let mut all = self.predictions.borrow_mut();
+        all.retain(|p| p.asset != prediction.asset || p.at != prediction.at);
+        all.push(prediction.clone());
+        Ok(())
+    }
+
+    fn put_artifact(&self, _name: &str, media: &str, bytes: &[u8]) -> Answer<ArtifactRef> {
+        let hex: String = Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let digest = format!("sha256:{hex}");
+        self.artifacts
+            .borrow_mut()
+            .insert(digest.clone(), bytes.to_vec());
+        Ok(ArtifactRef {
+            digest,
+            size_bytes: bytes.len() as u64,
+            media: media.to_owned(),
+        })
+    }
+
+    fn artifact(&self, digest: &str) -> Answer<Vec<u8>> {
+        let found = self.artifacts.borrow().get(digest).cloned();
+        found.ok_or_else(|| missing("artifact", digest))
+    }
+
+    fn part(&self, id: &str) -> Answer<Part> {
+        let found = self.hall.parts.iter().find(|p| p.id == id).cloned();
+        found.ok_or_else(|| missing("part", id))
+    }
+
+    fn store_design(&self, _design: &NewDesign) -> Answer<Design> {
+        Err(missing("design", "any"))
+    }
+
+    fn design(&self, id: &str) -> Answer<Design> {
+        Err(missing("design", id))
+    }
+
+    fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build> {
+        let id = self.order(self.position());
+        let mut build = self.build(&id)?;
+        build.order = order.clone();
+        Ok(build)
+    }
+
+    fn build(&self, id: &str) -> Answer<Build> {
+        let found = self.builds.borrow().iter().find(|b| b.id == id).cloned();
+        found.ok_or_else(|| missing("build", id))
+    }
+
+    fn technicians(&self) -> Answer<Vec<Technician>> {
+        Ok(self.technicians.clone())
+    }
+
+    fn windows(&self, from: Timestamp, to: Timestamp) -> Answer<Vec<Window>> {
+        let windows = self.windows.borrow();
+        let overlaps = |w: &&Window| w.proposal.from < to && from < w.proposal.to;
+        Ok(windows.iter().filter(overlaps).cloned().collect())
+    }
+
+    fn store_window(&self, window: &NewWindow) -> Answer<Window> {
+        let mut windows = self.windows.borrow_mut();
+        let own = |w: &&Window| w.run == "run-1" && w.position == self.position();
+        if let Some(known) = windows.iter().find(own) {
+            return Ok(known.clone());
+        }
+        let stored = Window {
+            id: format!("window-{}", windows.len() + 1),
+            state: WindowState::Proposed,
+            proposal: window.clone(),
+            run: "run-1".into(),
+            position: self.position().to_owned(),
+        };
+        windows.push(stored.clone());
+        Ok(stored)
+    }
+
+    fn window(&self, id: &str) -> Answer<Window> {
+        let found = self.windows.borrow().iter().find(|w| w.id == id).cloned();
+        found.ok_or_else(|| missing("window", id))
+    }
+
+    fn finish_window(&self, id: &str) -> Answer<()> {
+        self.set_window(id, WindowState::Done);
+        Ok(())
+    }
+
+    fn store_work_order(&self, order: &NewWorkOrder) -> Answer<WorkOrder> {
+        let mut orders = self.orders.borrow_mut();
+        if let Some(known) = orders.iter().find(|o| o.order.window == order.window) {
+            return Ok(known.clone());
+        }
+        let stored = WorkOrder {
+            id: format!("order-{}", orders.len() + 1),
+            order: order.clone(),
+            created_at: self.at,
+            run: "run-1".into(),
+        };
+        orders.push(stored.clone());
+        Ok(stored)
+    }
+
+    fn notify(&self, subject: &str, payload: &Value) -> Answer<()> {
+        let message = (subject.to_owned(), payload.clone());
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&message) {
+            notes.push(message);
+        }
+        Ok(())
+    }
+}
