@@ -437,6 +437,42 @@ async fn pruning_forgets_whole_blocks_only() {
     assert_eq!((info.first_ms, info.last_ms, info.count), (8, 31, 24));
 }
 
+/// A client that hangs up cancels its request anywhere in the middle.
+async fn a_cancelled_append_is_whole_or_absent(place: &Place) {
+    let stores = [place.open(small()).await, place.open(small()).await];
+    for round in 0..60i64 {
+        let store = stores[0].clone();
+        let asset = format!("fan-{}", round % 20);
+        let batch = (0..7)
+            .map(|i| sample(&asset, "rpm", round * 7 + i, 1.0))
+            .collect();
+        let append = tokio::spawn(async move { store.append(NOW_MS, batch).await });
+        for _ in 0..round * 3 {
+            tokio::task::yield_now().await;
+        }
+        append.abort();
+        let _ = append.await;
+    }
+    let last = vec![sample("fan-last", "rpm", 1, 1.0)];
+    stores[0].append(NOW_MS, last).await.expect("appends");
+    let infos = stores[0].series(None).await.expect("answers");
+    assert_eq!(infos, stores[1].series(None).await.expect("answers"));
+    for info in infos.iter().filter(|info| &*info.asset != "fan-last") {
+        assert_eq!(info.count % 7, 0, "{info:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_append_is_whole_or_absent_on_sqlite() {
+    a_cancelled_append_is_whole_or_absent(&Place::sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres"]
+async fn a_cancelled_append_is_whole_or_absent_on_postgres() {
+    a_cancelled_append_is_whole_or_absent(&Place::postgres("cancel").await).await;
+}
+
 /// A process that appends until it is killed, and says which batches were acknowledged.
 #[tokio::test]
 #[ignore = "is the process that `what_was_acknowledged_survives_a_kill` kills"]
