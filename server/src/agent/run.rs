@@ -267,7 +267,7 @@ impl Link {
         let response = match self.post("/api/v1/telemetry", request).await {
             Ok(response) => response,
             Err(error) => {
-                let reason = error.without_url().to_string();
+                let reason = root_cause(&error);
                 let pause = None;
                 return Ok(Delivery::Away { reason, pause });
             }
@@ -354,6 +354,15 @@ impl Link {
     }
 }
 
+/// What the network said, such as that the connection was refused.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Report {
@@ -381,7 +390,7 @@ fn print(
 ) -> Result<(), AgentError> {
     let line = serde_json::json!({
         "asset": asset,
-        "time": time,
+        "time": format!("{time:.3}"),
         "readings": readings,
         "pci": inventory,
     });

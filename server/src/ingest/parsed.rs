@@ -69,3 +69,32 @@ impl Parsed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rejected(index: usize) -> Rejected {
+        Rejected {
+            index,
+            field: "value".into(),
+            reason: "is missing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_index_of_a_report_is_a_position_in_the_request() {
+        let parsed = Parsed {
+            samples: Vec::new(),
+            indices: vec![0, 2, 5],
+            rejected: vec![rejected(1), rejected(3), rejected(4)],
+        };
+        let stored = AppendReport {
+            accepted: 2,
+            rejected: vec![rejected(1)],
+        };
+        let report = parsed.report(stored);
+        let indices: Vec<usize> = report.rejected.iter().map(|item| item.index).collect();
+        assert_eq!((report.accepted, indices), (2, vec![1, 2, 3, 4]));
+    }
+}

@@ -1,11 +1,12 @@
 //! Telemetry: samples in, ranges out; nothing acknowledged is ever lost.
 //!
 //! An accepted batch is one row of a write-ahead log before `append` returns. The samples live in
-//! the bounded in-memory [`head`] until a flush seals them into compressed blocks and empties the
+//! the bounded in-memory head until a flush seals them into compressed blocks and empties the
 //! log. Several processes may share one database: each follows the log to keep its own head true.
 
 mod chunk;
 mod codec;
+mod flush;
 mod head;
 mod log;
 mod query;

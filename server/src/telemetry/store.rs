@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 use super::{
     chunk::{self, Block, NamedSeries, Sealed, State},
     codec::{CodecError, Samples},
-    head::{Head, Unsealed},
+    flush,
+    head::Head,
     log,
     query::{self, Bucket, RangeQuery, SeriesInfo},
     sample::{AppendReport, Group, HeadLimits, Rejected, Sample, sort_batch},
-    seal::{Extent, cut, place},
 };
 
 /// How many series are sealed between two statements of a flush.
@@ -89,6 +89,8 @@ pub struct Telemetry {
 #[derive(Debug)]
 struct Shared {
     db: DatabaseConnection,
+    /// For questions; may be the same pool as `db`.
+    reader: DatabaseConnection,
     limits: HeadLimits,
     head: RwLock<Head>,
     /// Held while this process appends or flushes, so that it asks the database for one at a time.
@@ -98,8 +100,18 @@ struct Shared {
 impl Telemetry {
     /// Opens the store and brings back what was acknowledged but not yet sealed.
     pub async fn open(db: DatabaseConnection, limits: HeadLimits) -> Result<Self, TelemetryError> {
+        Self::open_with_reader(db.clone(), db, limits).await
+    }
+
+    /// The same with a second pool for questions, so that they do not queue behind writes.
+    pub async fn open_with_reader(
+        db: DatabaseConnection,
+        reader: DatabaseConnection,
+        limits: HeadLimits,
+    ) -> Result<Self, TelemetryError> {
         let shared = Shared {
             db,
+            reader,
             limits,
             head: RwLock::default(),
             writer: Mutex::default(),
@@ -235,7 +247,7 @@ impl Telemetry {
         };
         let mut ids: Vec<i64> = heads.iter().map(|(named, _)| named.id).collect();
         ids.sort_unstable();
-        let blocks = chunk::blocks_of_many(&self.shared.db, &ids, from_ms, to_ms).await?;
+        let blocks = chunk::blocks_of_many(&self.shared.reader, &ids, from_ms, to_ms).await?;
         let mut answer = BTreeMap::new();
         for (named, head) in heads {
             let first = blocks.partition_point(|block| block.series < named.id);
@@ -261,7 +273,7 @@ impl Telemetry {
             names.map(with_points).collect()
         };
         let ids: Vec<i64> = heads.iter().map(|(named, _)| named.id).collect();
-        let ends = chunk::sealed_ends(&self.shared.db, &ids, 0).await?;
+        let ends = chunk::sealed_ends(&self.shared.reader, &ids, 0).await?;
         let mut infos = Vec::with_capacity(heads.len());
         for ((named, head), (sealed, _)) in heads.into_iter().zip(ends) {
             let twice = self.points_in_both(&named, &head, sealed).await?;
@@ -298,7 +310,7 @@ impl Telemetry {
         if first > last {
             return Ok(0);
         }
-        let blocks = chunk::blocks_within(&self.shared.db, named.id, first, last).await?;
+        let blocks = chunk::blocks_within(&self.shared.reader, named.id, first, last).await?;
         let stored = query::samples(&blocks, &Samples::default(), first, last)?;
         let sealed_too = |time: &&i64| stored.times_ms.binary_search(time).is_ok();
         Ok(head.times_ms.iter().filter(sealed_too).count() as u64)
@@ -323,23 +335,23 @@ impl Telemetry {
             };
             (number, head.points(number, from_ms, to_ms))
         };
-        let blocks = chunk::blocks_within(&self.shared.db, number, from_ms, to_ms).await?;
+        let blocks = chunk::blocks_within(&self.shared.reader, number, from_ms, to_ms).await?;
         Ok(Some((points, blocks)))
     }
 
     /// Brings the head up to what other processes have written since.
     async fn follow(&self) -> Result<(), TelemetryError> {
         let at = self.position();
-        let (state, mut rows) = chunk::log_after(&self.shared.db, at.appended).await?;
+        let (state, mut rows) = chunk::log_after(&self.shared.reader, at.appended).await?;
         if state == at {
             return Ok(());
         }
         let mut flushed = at.flushed;
         if state.flushed != at.flushed {
-            let (state, all) = chunk::log_after(&self.shared.db, 0).await?;
+            let (state, all) = chunk::log_after(&self.shared.reader, 0).await?;
             (flushed, rows) = (state.flushed, all);
         }
-        self.learn_series(&self.shared.db).await?;
+        self.learn_series(&self.shared.reader).await?;
         let mut head = self.head_mut();
         head.restart(flushed, &rows);
         head.follow(&rows);
@@ -428,8 +440,8 @@ impl Telemetry {
         let mut unsealed = self.head().unsealed();
         while !unsealed.is_empty() {
             let rest = unsealed.split_off(unsealed.len().min(SERIES_PER_ROUND));
-            self.seal(&txn, std::mem::replace(&mut unsealed, rest))
-                .await?;
+            let round = std::mem::replace(&mut unsealed, rest);
+            flush::seal(&txn, round, self.shared.limits.seal_points).await?;
         }
         chunk::delete_log(&txn, state.appended).await?;
         let flushed = state.appended;
@@ -439,55 +451,6 @@ impl Telemetry {
         if head.appended == flushed {
             head.empty(flushed);
         }
-        Ok(())
-    }
-
-    /// Rewrites the blocks of some series so that they hold their unsealed points.
-    async fn seal(
-        &self,
-        txn: &impl ConnectionTrait,
-        unsealed: Vec<Unsealed>,
-    ) -> Result<(), TelemetryError> {
-        let seal_points = self.shared.limits.seal_points.max(1);
-        let ids: Vec<i64> = unsealed.iter().map(|one| one.series.id).collect();
-        let ends = chunk::sealed_ends(txn, &ids, seal_points).await?;
-        let mut rewrites = Vec::with_capacity(unsealed.len());
-        for (one, (sealed, tail)) in unsealed.into_iter().zip(ends) {
-            let first = one.points.times_ms.first().copied();
-            // Nearly always the points follow what is sealed: only the newest block can change.
-            let in_order = sealed.last_ms < first;
-            let (extents, blocks) = if in_order {
-                let extents = tail.iter().map(|tail| tail.extent).collect();
-                (extents, tail.into_iter().map(|tail| (0, tail)).collect())
-            } else {
-                blocks_around(txn, &one, seal_points).await?
-            };
-            rewrites.push(Rewrite {
-                series: one.series,
-                points: one.points,
-                extents,
-                blocks,
-                sealed,
-            });
-        }
-        let compress = move || {
-            rewrites
-                .into_iter()
-                .map(|one| one.run(seal_points))
-                .collect()
-        };
-        let written: Result<Vec<Rewritten>, TelemetryError> = tokio::task::spawn_blocking(compress)
-            .await
-            .map_err(|_| TelemetryError::Interrupted)?;
-        let (mut gone, mut blocks, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
-        for one in written? {
-            gone.extend(one.gone);
-            blocks.extend(one.blocks);
-            sealed.push((one.series, one.sealed));
-        }
-        chunk::delete_blocks(txn, &gone).await?;
-        chunk::insert_blocks(txn, &blocks).await?;
-        chunk::set_sealed(txn, &sealed).await?;
         Ok(())
     }
 
@@ -516,26 +479,6 @@ impl Telemetry {
     }
 }
 
-/// Where the blocks from the first of some late points on lie, and those of them that change.
-async fn blocks_around(
-    txn: &impl ConnectionTrait,
-    one: &Unsealed,
-    seal_points: usize,
-) -> Result<(Vec<Extent>, BTreeMap<usize, Block>), TelemetryError> {
-    let (series, first) = (one.series.id, one.points.times_ms.first());
-    let first = first.copied().unwrap_or(i64::MAX);
-    let extents = chunk::extents_from(txn, series, first).await?;
-    let mut blocks = BTreeMap::new();
-    for placement in place(&extents, &one.points, seal_points) {
-        if let Some(at) = placement.block {
-            let end_ms = extents[at].end_ms;
-            let found = chunk::blocks_within(txn, series, end_ms, end_ms).await?;
-            blocks.extend(found.into_iter().map(|block| (at, block)));
-        }
-    }
-    Ok((extents, blocks))
-}
-
 /// A batch with its series known.
 #[derive(Debug, Default)]
 struct Numbered {
@@ -543,57 +486,4 @@ struct Numbered {
     entries: Vec<log::Entry>,
     created: Vec<NamedSeries>,
     rejected: Vec<Rejected>,
-}
-
-/// New points of one series and the stored blocks they may change.
-struct Rewrite {
-    series: NamedSeries,
-    points: Samples,
-    /// Every block the points could meet; those that change are in `blocks`, by position.
-    extents: Vec<Extent>,
-    blocks: BTreeMap<usize, Block>,
-    sealed: Sealed,
-}
-
-/// What to delete and insert for one series.
-struct Rewritten {
-    series: NamedSeries,
-    gone: Vec<(i64, i64)>,
-    blocks: Vec<Block>,
-    sealed: Sealed,
-}
-
-impl Rewrite {
-    fn run(self, seal_points: usize) -> Result<Rewritten, TelemetryError> {
-        let mut gone = Vec::new();
-        let mut blocks = Vec::new();
-        let mut count = self.sealed.count;
-        for placement in place(&self.extents, &self.points, seal_points) {
-            let stored = placement.block.and_then(|at| self.blocks.get(&at));
-            let old = match stored {
-                Some(block) => {
-                    gone.push((self.series.id, block.extent.end_ms));
-                    count -= i64::try_from(block.extent.count).unwrap_or(0);
-                    block.points()?
-                }
-                None => Samples::default(),
-            };
-            for piece in cut(old, &placement.points, seal_points) {
-                count += i64::try_from(piece.times_ms.len()).unwrap_or(0);
-                blocks.extend(Block::of(self.series.id, &piece));
-            }
-        }
-        let (first, last) = (self.points.times_ms.first(), self.points.times_ms.last());
-        let sealed = Sealed {
-            first_ms: self.sealed.first_ms.into_iter().chain(first.copied()).min(),
-            last_ms: self.sealed.last_ms.max(last.copied()),
-            count,
-        };
-        Ok(Rewritten {
-            series: self.series,
-            gone,
-            blocks,
-            sealed,
-        })
-    }
 }

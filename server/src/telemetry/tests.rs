@@ -67,7 +67,7 @@ impl Place {
 
     async fn connect(&self) -> DatabaseConnection {
         let mut options = ConnectOptions::new(&self.url);
-        options.max_connections(4).sqlx_logging(false);
+        options.max_connections(1).sqlx_logging(false);
         let db = Database::connect(options)
             .await
             .expect("the database opens");
@@ -79,8 +79,9 @@ impl Place {
     }
 
     async fn open(&self, limits: HeadLimits) -> Telemetry {
-        let db = self.connect().await;
-        Telemetry::open(db, limits).await.expect("the store opens")
+        let (db, reader) = (self.connect().await, self.connect().await);
+        let opened = Telemetry::open_with_reader(db, reader, limits).await;
+        opened.expect("the store opens")
     }
 }
 
@@ -434,6 +435,115 @@ async fn pruning_forgets_whole_blocks_only() {
     assert_eq!(store.prune(10).await.expect("prunes"), 8);
     let info = &store.series(None).await.expect("answers")[0];
     assert_eq!((info.first_ms, info.last_ms, info.count), (8, 31, 24));
+}
+
+/// A client that hangs up cancels its request anywhere in the middle.
+async fn a_cancelled_append_is_whole_or_absent(place: &Place) {
+    let stores = [place.open(small()).await, place.open(small()).await];
+    for round in 0..60i64 {
+        let store = stores[0].clone();
+        let asset = format!("fan-{}", round % 20);
+        let batch = (0..7)
+            .map(|i| sample(&asset, "rpm", round * 7 + i, 1.0))
+            .collect();
+        let append = tokio::spawn(async move { store.append(NOW_MS, batch).await });
+        for _ in 0..round * 3 {
+            tokio::task::yield_now().await;
+        }
+        append.abort();
+        let _ = append.await;
+    }
+    let last = vec![sample("fan-last", "rpm", 1, 1.0)];
+    stores[0].append(NOW_MS, last).await.expect("appends");
+    let infos = stores[0].series(None).await.expect("answers");
+    assert_eq!(infos, stores[1].series(None).await.expect("answers"));
+    for info in infos.iter().filter(|info| &*info.asset != "fan-last") {
+        assert_eq!(info.count % 7, 0, "{info:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_append_is_whole_or_absent_on_sqlite() {
+    a_cancelled_append_is_whole_or_absent(&Place::sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres"]
+async fn a_cancelled_append_is_whole_or_absent_on_postgres() {
+    a_cancelled_append_is_whole_or_absent(&Place::postgres("cancel").await).await;
+}
+
+/// A process that appends until it is killed, and says which batches were acknowledged.
+#[tokio::test]
+#[ignore = "is the process that `what_was_acknowledged_survives_a_kill` kills"]
+async fn appends_until_killed() {
+    let Ok(url) = std::env::var("FOREWRIGHT_TEST_KILLED") else {
+        return;
+    };
+    let place = Place { url, _folder: None };
+    let store = place.open(small()).await;
+    for batch in 0i64.. {
+        let samples = (0..7)
+            .map(|i| sample("fan-1", "rpm", batch * 7 + i, 1.0))
+            .collect();
+        store.append(NOW_MS, samples).await.expect("appends");
+        println!("acknowledged {batch}");
+    }
+}
+
+async fn what_was_acknowledged_survives_a_kill(place: &Place) {
+    use std::io::BufRead as _;
+    for kill_after in [3, 20, 61] {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "telemetry::tests::appends_until_killed"])
+            .args(["--ignored", "--nocapture"])
+            .env("FOREWRIGHT_TEST_KILLED", &place.url)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let output = std::io::BufReader::new(child.stdout.take().expect("is piped"));
+        let acknowledged = |line: String| line.strip_prefix("acknowledged ")?.parse::<i64>().ok();
+        let mut lines = output
+            .lines()
+            .map_while(Result::ok)
+            .filter_map(acknowledged);
+        let last = lines
+            .by_ref()
+            .take(kill_after)
+            .last()
+            .expect("acknowledges");
+        child.kill().expect("is killed");
+        let last = lines.last().unwrap_or(last);
+        child.wait().expect("has ended");
+        let store = place.open(small()).await;
+        let kept = store
+            .raw("fan-1", "rpm", 0, i64::MAX)
+            .await
+            .expect("answers");
+        let wanted: Vec<i64> = (0..(last + 1) * 7).collect();
+        assert!(
+            kept.times_ms.starts_with(&wanted),
+            "{} of {}",
+            kept.times_ms.len(),
+            wanted.len()
+        );
+        assert_eq!(
+            kept.times_ms.len() % 7,
+            0,
+            "a batch is stored whole or not at all"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill_on_sqlite() {
+    what_was_acknowledged_survives_a_kill(&Place::sqlite().await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres"]
+async fn what_was_acknowledged_survives_a_kill_on_postgres() {
+    what_was_acknowledged_survives_a_kill(&Place::postgres("kill").await).await;
 }
 
 /// Run with `--release --ignored --nocapture`; the goal is 10 s on one core.
