@@ -4,7 +4,7 @@
 
 use sea_orm_migration::prelude::*;
 
-mod m20260101_000001_loop;
+pub mod m20260101_000001_loop;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;

@@ -1,5 +1,6 @@
 //! The process.
 
+pub mod queue;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
