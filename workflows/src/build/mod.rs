@@ -1,0 +1,1 @@
+//! Builds: what may become of one, and which cell can make it.

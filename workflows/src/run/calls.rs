@@ -1,0 +1,164 @@
+//! What a run asks of the world: steps, sleeps, events and approvals.
+
+use rhai::Map;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Position;
+use crate::{
+    model::Timestamp,
+    script::{duration, nearest},
+};
+
+/// A call whose entry is new; whoever replays stores the entry and sees to the call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum Call {
+    /// Run a step.
+    Step {
+        /// Its position.
+        position: Position,
+        /// What sort of step.
+        kind: String,
+        /// What it gets.
+        input: Value,
+        /// How to run it.
+        options: StepOptions,
+    },
+    /// Answer `null` at a time.
+    Sleep {
+        /// Its position.
+        position: Position,
+        /// When.
+        until: Timestamp,
+    },
+    /// Answer with the payload of an event, or with `timeout`.
+    WaitEvent {
+        /// Its position.
+        position: Position,
+        /// Name of the event.
+        name: String,
+        /// Key of the event.
+        key: String,
+        /// When to give up.
+        until: Timestamp,
+    },
+    /// Answer with `{answer, by, comment}` once somebody has decided, or with `timeout`.
+    Approval {
+        /// Its position.
+        position: Position,
+        /// Who may decide.
+        role: String,
+        /// About what.
+        subject: Value,
+        /// When to give up.
+        until: Timestamp,
+    },
+}
+
+impl Call {
+    /// The call's position.
+    #[must_use]
+    pub const fn position(&self) -> &Position {
+        match self {
+            Self::Step { position, .. }
+            | Self::Sleep { position, .. }
+            | Self::WaitEvent { position, .. }
+            | Self::Approval { position, .. } => position,
+        }
+    }
+}
+
+/// How a step is to be run; what is absent is the server's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepOptions {
+    /// Attempts after the first.
+    pub retry: Option<u32>,
+    /// Pause before the first of them; doubles from one to the next.
+    pub backoff_ms: Option<i64>,
+    /// Time the step has, all attempts together.
+    pub timeout_ms: Option<i64>,
+    /// Queue it is claimed under, instead of its kind's own.
+    pub queue: Option<String>,
+    /// Higher is claimed first.
+    pub priority: i32,
+    /// Of steps with the same key one runs at a time.
+    pub concurrency_key: Option<String>,
+    /// Names the effect to the outside, so that it happens once over all runs.
+    pub idempotency_key: Option<String>,
+}
+
+/// An open call a suspended run waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingFor {
+    /// A step's kind, or `sleep`, `wait_event`, `approval`.
+    pub kind: String,
+    /// The call.
+    pub position: Position,
+    /// Its input.
+    pub what: Value,
+}
+
+const OPTIONS: [&str; 7] = [
+    "retry",
+    "backoff",
+    "timeout",
+    "queue",
+    "priority",
+    "concurrency_key",
+    "idempotency_key",
+];
+
+/// Reads the options a script hands to `step` or `start`.
+pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
+    let mut options = StepOptions::default();
+    for (name, value) in map {
+        let text = || {
+            value
+                .clone()
+                .into_string()
+                .map_err(|kind| format!("option `{name}` is a {kind}, not a text"))
+        };
+        let int = || {
+            value
+                .as_int()
+                .map_err(|kind| format!("option `{name}` is a {kind}, not a whole number"))
+        };
+        let range = |_| format!("option `{name}` is out of range");
+        let ms = || duration::parse_ms(&text()?).map_err(|e| format!("option `{name}`: {e}"));
+        match name.as_str() {
+            "retry" => options.retry = Some(u32::try_from(int()?).map_err(range)?),
+            "backoff" => options.backoff_ms = Some(ms()?),
+            "timeout" => options.timeout_ms = Some(ms()?),
+            "queue" => options.queue = Some(text()?),
+            "priority" => options.priority = i32::try_from(int()?).map_err(range)?,
+            "concurrency_key" => options.concurrency_key = Some(text()?),
+            "idempotency_key" => options.idempotency_key = Some(text()?),
+            unknown => {
+                let meant = nearest(unknown, OPTIONS)
+                    .map(|name| format!("; did you mean `{name}`?"))
+                    .unwrap_or_default();
+                return Err(format!("`{unknown}` is not an option of a step{meant}"));
+            }
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_unknown_ones_refused_with_the_nearest() {
+        let mut map = Map::new();
+        map.insert("retry".into(), 2_i64.into());
+        map.insert("timeout".into(), "2h".into());
+        let options = options_of(&map).expect("known options");
+        assert_eq!((options.retry, options.timeout_ms), (Some(2), Some(7_200_000)));
+        map.insert("timout".into(), "2h".into());
+        let error = options_of(&map).expect_err("unknown");
+        assert!(error.contains("did you mean `timeout`"), "{error}");
+    }
+}

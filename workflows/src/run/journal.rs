@@ -1,0 +1,185 @@
+//! What a run has been told so far: one entry per journalled call, by its position.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Position;
+
+/// Bytes of JSON an entry's input or output may hold itself; more is kept as an artifact.
+pub const INLINE_LIMIT_BYTES: usize = 64 << 10;
+
+/// Marks a value that is kept as an artifact.
+const STORED: &str = "$stored";
+
+/// One line of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The call it answers.
+    pub position: Position,
+    /// A step's kind, or `sleep`, `wait_event`, `approval`, `wait_any`, `now`, `random`, `log`.
+    pub kind: String,
+    /// What the script handed in.
+    pub input: Value,
+    /// Digest of that input; a replay that asks with another one has diverged.
+    pub input_digest: String,
+    /// The answer, once there is one.
+    pub outcome: Option<CallOutcome>,
+    /// Line of the script the call stands on.
+    pub line: Option<u32>,
+}
+
+/// How a journalled call was answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// With a value.
+    Ok(Value),
+    /// With a failure, which the script may catch.
+    Err(StepFailure),
+}
+
+/// What a failed call throws in the script, and what a failed run ends with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{kind} failed: {message} ({code})")]
+pub struct StepFailure {
+    /// Kind of the call, or `run` where the script itself failed.
+    pub kind: String,
+    /// Stable code; `timeout` when time ran out.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// Whether trying again may help.
+    pub retryable: bool,
+    /// The call; `None` where the script itself failed.
+    pub position: Option<Position>,
+}
+
+/// All entries of one run; cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Journal(Arc<BTreeMap<Position, Entry>>);
+
+impl Journal {
+    /// The entry of a call.
+    #[must_use]
+    pub fn get(&self, position: &Position) -> Option<&Entry> {
+        self.0.get(position)
+    }
+
+    /// Adds an entry; one that is there already stays as it is, and `false` comes back.
+    pub fn insert(&mut self, entry: Entry) -> bool {
+        let entries = Arc::make_mut(&mut self.0);
+        match entries.entry(entry.position.clone()) {
+            std::collections::btree_map::Entry::Vacant(slot) => {
+                slot.insert(entry);
+                true
+            }
+            std::collections::btree_map::Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Answers a call; an answer that is there already stays, and `false` comes back.
+    pub fn answer(&mut self, position: &Position, outcome: CallOutcome) -> bool {
+        match Arc::make_mut(&mut self.0).get_mut(position) {
+            Some(entry) if entry.outcome.is_none() => {
+                entry.outcome = Some(outcome);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The entries in order of position.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing has been told yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Entry> for Journal {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let entries = entries.into_iter().map(|e| (e.position.clone(), e));
+        Self(Arc::new(entries.collect()))
+    }
+}
+
+/// A value as an entry keeps it: itself, or, beyond [`INLINE_LIMIT_BYTES`], a note of the digest `store` gave it.
+///
+/// # Errors
+///
+/// Whatever `store` fails with.
+pub fn outline_large<E>(
+    value: Value,
+    store: impl FnOnce(&[u8]) -> Result<String, E>,
+) -> Result<Value, E> {
+    let text = value.to_string();
+    if text.len() <= INLINE_LIMIT_BYTES {
+        return Ok(value);
+    }
+    Ok(json!({ STORED: store(text.as_bytes())? }))
+}
+
+/// The reverse of [`outline_large`]: the value itself, read through `load` where only its digest was kept.
+///
+/// # Errors
+///
+/// Whatever `load` fails with, and what stored bytes that are no JSON give.
+pub fn inline_stored<E: From<serde_json::Error>>(
+    value: Value,
+    load: impl FnOnce(&str) -> Result<Vec<u8>, E>,
+) -> Result<Value, E> {
+    match value.get(STORED).and_then(Value::as_str) {
+        Some(digest) => Ok(serde_json::from_slice(&load(digest)?)?),
+        None => Ok(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_value_is_kept_by_its_digest_and_found_again() {
+        let mut kept = Vec::new();
+        let large = json!({ "text": "x".repeat(INLINE_LIMIT_BYTES) });
+        let outlined = outline_large(large.clone(), |bytes| {
+            kept = bytes.to_vec();
+            Ok::<_, serde_json::Error>("sha256:1".to_owned())
+        })
+        .expect("stored");
+        assert_eq!(outlined, json!({"$stored": "sha256:1"}));
+        let again = inline_stored(outlined, |_| Ok::<_, serde_json::Error>(kept));
+        assert_eq!(again.ok(), Some(large));
+    }
+
+    #[test]
+    fn the_first_answer_stays() {
+        let position = Position::top(1);
+        let mut journal: Journal = [Entry {
+            position: position.clone(),
+            kind: "predict".into(),
+            input: Value::Null,
+            input_digest: String::new(),
+            outcome: None,
+            line: None,
+        }]
+        .into_iter()
+        .collect();
+        assert!(journal.answer(&position, CallOutcome::Ok(json!(1))));
+        assert!(!journal.answer(&position, CallOutcome::Ok(json!(2))));
+        let kept = journal.get(&position).and_then(|e| e.outcome.clone());
+        assert_eq!(kept, Some(CallOutcome::Ok(json!(1))));
+    }
+}

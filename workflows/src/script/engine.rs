@@ -1,0 +1,315 @@
+//! The Rhai engine with every limit set, and scripts compiled by it.
+
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rhai::{
+    AST, Engine, EvalAltResult, Module, Shared,
+    packages::{
+        ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage,
+        BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage,
+        Package,
+    },
+};
+
+use super::{Panicked, ScriptError, on_big_stack, value};
+
+/// How often, in operations, a running script looks at the stop flag.
+const STOP_MASK: u64 = 0xff;
+
+/// What a script may use at most.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Operations of one evaluation: a statement, an expression or a call each.
+    pub operations: u64,
+    /// Depth of function calls.
+    pub call_levels: usize,
+    /// Nesting of expressions outside functions.
+    pub expression_depth: usize,
+    /// Nesting of expressions in functions.
+    pub function_expression_depth: usize,
+    /// Bytes of one string.
+    pub string_bytes: usize,
+    /// Items of one array, nested ones included.
+    pub array_items: usize,
+    /// Entries of one map, nested ones included.
+    pub map_entries: usize,
+    /// Variables alive at once.
+    pub variables: usize,
+    /// Functions of one script.
+    pub functions: usize,
+    /// Entries of one journal.
+    pub journal_entries: usize,
+    /// Raised from outside to stop a script that has had its time; there is no clock in here.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Limits {
+    /// For one decision.
+    #[must_use]
+    pub fn decision() -> Self {
+        Self {
+            operations: 200_000,
+            call_levels: 32,
+            expression_depth: 48,
+            function_expression_depth: 24,
+            string_bytes: 64 << 10,
+            array_items: 10_000,
+            map_entries: 1_000,
+            variables: 256,
+            functions: 128,
+            journal_entries: 10_000,
+            stop: None,
+        }
+    }
+
+    /// For decisions in bulk, and for one replay of a workflow.
+    #[must_use]
+    pub fn batch() -> Self {
+        Self {
+            operations: 5_000_000,
+            ..Self::decision()
+        }
+    }
+
+    /// The same, stopped when `stop` is raised.
+    #[must_use]
+    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            stop: Some(stop),
+            ..self
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::batch()
+    }
+}
+
+/// A compiled script, cheap to clone and to share between threads.
+#[derive(Clone)]
+pub struct Script {
+    name: Arc<str>,
+    source: Arc<str>,
+    digest: Arc<str>,
+    ast: Arc<AST>,
+}
+
+impl Script {
+    /// Compiles a script under the limits of [`Limits::batch`].
+    ///
+    /// # Errors
+    ///
+    /// A syntax error, an unknown variable or a script too large, with its line and column.
+    pub fn compile(name: &str, source: &str) -> Result<Self, ScriptError> {
+        Ok(Self {
+            ast: Arc::new(compile_ast(name, source)?),
+            name: name.into(),
+            digest: value::sha256(source.as_bytes()).into(),
+            source: source.into(),
+        })
+    }
+
+    /// Its name, as errors show it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Its revision: the digest of its text.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Whether it defines a function of this name with this many parameters.
+    #[must_use]
+    pub fn defines(&self, function: &str, parameters: usize) -> bool {
+        self.ast
+            .iter_functions()
+            .any(|f| f.name == function && f.params.len() == parameters)
+    }
+
+    pub(crate) fn ast(&self) -> &AST {
+        &self.ast
+    }
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Script({} {})", self.name, self.digest)
+    }
+}
+
+/// An engine with packages that only compute (no clock, no sleep, no files, no `eval`) and these limits.
+pub(crate) fn limited_engine(limits: &Limits) -> Engine {
+    let mut engine = Engine::new_raw();
+    for package in PACKAGES.iter() {
+        engine.register_global_module(package.clone());
+    }
+    engine
+        .set_max_operations(limits.operations)
+        .set_max_call_levels(limits.call_levels)
+        .set_max_expr_depths(limits.expression_depth, limits.function_expression_depth)
+        .set_max_string_size(limits.string_bytes)
+        .set_max_array_size(limits.array_items)
+        .set_max_map_size(limits.map_entries)
+        .set_max_variables(limits.variables)
+        .set_max_functions(limits.functions)
+        .set_max_modules(0)
+        .set_strict_variables(true)
+        .set_fail_on_invalid_map_property(true)
+        .disable_symbol("eval")
+        .disable_symbol("import")
+        .disable_symbol("export");
+    if let Some(stop) = limits.stop.clone() {
+        engine.on_progress(move |operations| {
+            (operations & STOP_MASK == 0 && stop.load(Ordering::Relaxed)).then(|| "stop".into())
+        });
+    }
+    engine
+}
+
+/// The error at the bottom of a chain of calls: where and why it really happened.
+pub(crate) fn innermost(error: &EvalAltResult) -> &EvalAltResult {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
+        | EvalAltResult::ErrorInModule(_, inner, _) => innermost(inner),
+        other => other,
+    }
+}
+
+/// Building the function tables takes longer than most scripts, so they are built once and shared.
+static PACKAGES: LazyLock<[Shared<Module>; 9]> = LazyLock::new(|| {
+    [
+        ArithmeticPackage::new().as_shared_module(),
+        LogicPackage::new().as_shared_module(),
+        BasicStringPackage::new().as_shared_module(),
+        BasicIteratorPackage::new().as_shared_module(),
+        BasicFnPackage::new().as_shared_module(),
+        BasicMathPackage::new().as_shared_module(),
+        BasicArrayPackage::new().as_shared_module(),
+        BasicMapPackage::new().as_shared_module(),
+        MoreStringPackage::new().as_shared_module(),
+    ]
+});
+
+fn compile_ast(name: &str, source: &str) -> Result<AST, ScriptError> {
+    on_big_stack(|| {
+        limited_engine(&Limits::batch())
+            .compile(source)
+            .map_err(|e| ScriptError::from_parse(name, source, &e))
+    })
+    .unwrap_or_else(|panic: Panicked| Err(ScriptError::internal(name, &panic.to_string())))
+    .map(|mut ast| {
+        ast.set_source(name);
+        ast
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rhai::{Dynamic, Scope};
+
+    use super::*;
+
+    fn run(source: &str, limits: &Limits) -> Result<Dynamic, ScriptError> {
+        let script = Script::compile("t", source)?;
+        on_big_stack(|| {
+            limited_engine(limits)
+                .call_fn::<Dynamic>(&mut Scope::new(), script.ast(), "run", ())
+                .map_err(|e| ScriptError::from_eval(&script, &e))
+        })
+        .expect("no panic")
+    }
+
+    fn code(source: &str) -> String {
+        run(source, &Limits::decision())
+            .expect_err("a limit was expected")
+            .code
+    }
+
+    #[test]
+    fn every_limit_stops_the_script_that_breaks_it() {
+        for (limit, source) in [
+            ("limit.operations", "fn run() { loop { } }"),
+            ("limit.depth", "fn deep(n) { deep(n + 1) } fn run() { deep(0) }"),
+            ("limit.size", "fn run() { let s = \"x\"; loop { s += s; } }"),
+            ("limit.size", "fn run() { let a = [1]; loop { a += a; } }"),
+            ("limit.size", "fn run() { let a = []; loop { a = [a]; } }"),
+            ("limit.size", "fn run() { let m = #{}; let i = 0; loop { m[i.to_string()] = i; i += 1; } }"),
+        ] {
+            assert_eq!(code(source), limit, "{source}");
+        }
+    }
+
+    #[test]
+    fn limits_of_the_text_are_kept_when_it_is_compiled() {
+        let nested = format!("fn run() {{ {}1{} }}", "(".repeat(200), ")".repeat(200));
+        assert_eq!(code(&nested), "limit.depth");
+        let many: String = (0..200).map(|i| format!("fn f{i}() {{ }}\n")).collect();
+        assert_eq!(code(&many), "limit.functions");
+        let variables: String = (0..300).map(|i| format!("let v{i} = {i}; ")).collect();
+        assert_eq!(code(&format!("fn run() {{ {variables} }}")), "limit.variables");
+    }
+
+    #[test]
+    fn nothing_reaches_the_world() {
+        for source in [
+            "fn run() { eval(\"1\") }",
+            "fn run() { sleep(1) }",
+            "fn run() { timestamp() }",
+            "import \"x\" as y; fn run() { 1 }",
+            "fn run() { undefined_name }",
+            "fn run() { let m = #{ a: 1 }; m.b }",
+        ] {
+            assert!(run(source, &Limits::decision()).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_raised_flag_stops_the_script() {
+        let stop = Arc::new(AtomicBool::new(true));
+        let limits = Limits::batch().stopped_by(stop);
+        let error = run("fn run() { loop { } }", &limits).expect_err("stopped");
+        assert_eq!(error.code, "limit.deadline");
+    }
+
+    #[test]
+    fn an_error_has_line_column_and_the_nearest_name() {
+        let error = run("fn run() {\n  let m = \"a\";\n  m.trimm()\n}", &Limits::decision())
+            .expect_err("unknown function");
+        assert_eq!((error.line, error.column), (Some(3), Some(5)));
+        assert_eq!(error.nearest.as_deref(), Some("trim"));
+        let error = Script::compile("p", "fn run() {\n  let x = ;\n}").expect_err("syntax");
+        assert_eq!((error.code.as_str(), error.line), ("parse", Some(2)));
+    }
+
+    #[test]
+    fn constants_of_the_script_are_seen_in_its_functions() {
+        let value = run(
+            "const LIMIT = 0.25; fn run() { global::LIMIT * 2.0 }",
+            &Limits::decision(),
+        );
+        assert_eq!(value.ok().and_then(|v| v.as_float().ok()), Some(0.5));
+    }
+
+    #[test]
+    fn the_revision_is_the_digest_of_the_text() {
+        let one = Script::compile("a", "fn run() { 1 }").expect("compiles");
+        let other = Script::compile("b", "fn run() { 1 }").expect("compiles");
+        assert_eq!(one.digest(), other.digest());
+        assert_eq!(one.digest().len(), "sha256:".len() + 64);
+        assert!(one.defines("run", 0) && !one.defines("run", 1));
+    }
+}
