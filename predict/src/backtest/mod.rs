@@ -1,0 +1,5 @@
+//! Judging models: on rolling origins, at the gate that decides who serves, and on pinned public data.
+
+pub mod cmapss;
+pub mod gate;
+pub mod rolling_origin;

@@ -1,0 +1,3 @@
+//! Samples as bytes: the maths of storage; who stores them is another matter.
+
+pub mod block;
