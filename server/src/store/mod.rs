@@ -38,3 +38,4 @@ pub mod work_orders;
 
 pub use database::{Database, Page, StoreError, begin, new_id, sha256_hex};
 pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+pub(crate) use table::values;

@@ -30,3 +30,4 @@ macro_rules! table {
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$(sea_orm::Value::from($value)),*] };
 }
+pub(crate) use values;
