@@ -46,9 +46,9 @@ sections! {
     /// Samples in memory and in blocks.
     Telemetry { max_series: usize, max_samples_in_memory: usize, seal_points: usize, flush_ms: u64 }
     /// The tick.
-    Fleet { tick_s: u64, policy: String }
-    /// What the shipped policy compares with.
-    Policy { threshold_7d: f64, threshold_cooldown_hours: f64 }
+    Fleet { tick_s: u64, policy: String, seed: u64 }
+    /// Guards between a decision and a run.
+    Policy { cooldown_hours: f64 }
     /// Where artifacts lie.
     Artifacts {
         store: String, bucket: String, endpoint: String, region: String,

@@ -13,6 +13,7 @@ mod config;
 mod dashboard;
 mod error;
 mod extract;
+mod fleet;
 mod host;
 mod ingest;
 mod jobs;

@@ -23,6 +23,7 @@ pub mod parts;
 pub mod policies;
 pub mod predictions;
 pub mod runs;
+mod script;
 pub mod technicians;
 pub mod telemetry;
 pub mod tokens;

@@ -1,0 +1,38 @@
+//! The fleet: score it and ask the policy now, instead of at the next tick.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::auth;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::Json;
+
+/// What the policy is asked about.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct TickRequest {
+    /// Assets; every asset that was scored if not said.
+    #[serde(default)]
+    pub about: Option<Vec<String>>,
+}
+
+/// What a tick did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TickReport {
+    /// How many assets were scored.
+    scored: usize,
+    /// The decisions made, most urgent first.
+    decisions: Vec<String>,
+}
+
+/// Score the fleet and ask the policy now.
+#[utoipa::path(post, path = "/api/v1/fleet/ticks", tag = "predictions", request_body = TickRequest,
+    responses((status = 200, body = TickReport)))]
+pub async fn tick(
+    app: App,
+    _: auth::Operator,
+    Json(body): Json<TickRequest>,
+) -> ApiResult<Json<TickReport>> {
+    let tick = crate::fleet::tick(&app, body.about.as_deref()).await.map_err(ApiError::internal)?;
+    Ok(Json(TickReport { scored: tick.scored, decisions: tick.decisions }))
+}

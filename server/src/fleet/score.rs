@@ -1,0 +1,88 @@
+//! Scores every asset whose kind has a model, and keeps the predictions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use predict::failure::FailureModel;
+use workflows::model::{Asset, AssetState, Prediction, Timestamp};
+use workflows::steps::predict_asset;
+
+use crate::app::App;
+use crate::host::unit_history;
+use crate::store;
+
+/// How many assets are scored between two looks at the database.
+const BATCH: usize = 16;
+
+/// A model that serves, and its digest.
+type Champion = (Arc<FailureModel>, String);
+
+/// Scores the fleet as of now; an asset that cannot be scored is left out and logged.
+pub(super) async fn score_all(app: &App) -> anyhow::Result<Vec<Prediction>> {
+    let assets = store::assets::list(&app.db.read).await?;
+    let champions = champions(app, &assets).await?;
+    let now = app.clock.now();
+    let mut predictions = Vec::new();
+    let scored = assets.into_iter().filter(|a| serves(a) && champions.contains_key(&a.kind));
+    let scored: Vec<Asset> = scored.collect();
+    for batch in scored.chunks(BATCH) {
+        let mut work = Vec::new();
+        for asset in batch {
+            let samples = app.telemetry.raw_many(&asset.id, 0, now.0).await?;
+            if samples.values().any(|s| !s.times_ms.is_empty()) {
+                let (model, digest) = champions[&asset.kind].clone();
+                work.push((asset.clone(), model, digest, samples));
+            }
+        }
+        let made = tokio::task::spawn_blocking(move || {
+            let score = |(asset, model, digest, samples): (Asset, Arc<FailureModel>, String, _)| {
+                let history = unit_history(&asset.id, &samples, false).ok()?;
+                match predict_asset(&asset, &model, &digest, &history, now) {
+                    Ok((prediction, _)) => Some(prediction),
+                    Err(error) => {
+                        tracing::debug!(asset.id = %asset.id, "cannot score {}: {error}", asset.id);
+                        None
+                    }
+                }
+            };
+            work.into_iter().filter_map(score).collect::<Vec<_>>()
+        });
+        let made = made.await.context("scoring panicked")?;
+        let tx = store::begin(&app.db.write).await?;
+        for prediction in &made {
+            store::predictions::put(&tx, now.0, prediction).await?;
+        }
+        tx.commit().await?;
+        predictions.extend(made);
+    }
+    record(app, now, predictions.len()).await?;
+    Ok(predictions)
+}
+
+fn serves(asset: &Asset) -> bool {
+    matches!(asset.state, AssetState::InService | AssetState::StoodIn)
+}
+
+async fn champions(app: &App, assets: &[Asset]) -> anyhow::Result<BTreeMap<String, Champion>> {
+    let mut champions = BTreeMap::new();
+    let kinds: std::collections::BTreeSet<&str> = assets.iter().map(|a| a.kind.as_str()).collect();
+    for kind in kinds {
+        let Some(row) = store::models::champion(&app.db.read, "failure", kind).await? else {
+            continue;
+        };
+        let bytes = app.artifacts.get(&row.digest).await?;
+        let model = FailureModel::from_bytes(&bytes)
+            .with_context(|| format!("failed to read the model of `{kind}`"))?;
+        champions.insert(kind.to_owned(), (Arc::new(model), row.digest));
+    }
+    Ok(champions)
+}
+
+async fn record(app: &App, now: Timestamp, scored: usize) -> anyhow::Result<()> {
+    let tx = store::begin(&app.db.write).await?;
+    let detail = serde_json::json!({ "scored": scored });
+    store::events::record(&tx, now.0, "fleet.scored", "fleet", &detail).await?;
+    tx.commit().await?;
+    Ok(())
+}
