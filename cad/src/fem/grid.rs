@@ -128,7 +128,35 @@ impl Grid {
     }
 
     /// Adds element layer `k`; the outputs start at node layer `k`.
+    ///
+    /// Wider registers change the speed only: every lane does the same operations in the same
+    /// order, so the bits are the same on every processor.
     fn apply_layer(&self, e: &[f64], x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            #[expect(unsafe_code, reason = "the processor was just asked for AVX-512")]
+            return unsafe { self.apply_layer_avx512(e, x, k, y) };
+        } else if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "the processor was just asked for AVX2")]
+            return unsafe { self.apply_layer_avx2(e, x, k, y) };
+        }
+        self.apply_layer_plain(e, x, k, y);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn apply_layer_avx512(&self, e: &[f64], x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        self.apply_layer_plain(e, x, k, y);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn apply_layer_avx2(&self, e: &[f64], x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        self.apply_layer_plain(e, x, k, y);
+    }
+
+    #[inline(always)]
+    fn apply_layer_plain(&self, e: &[f64], x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
         let [nx, ny, _] = self.counts;
         let nodes = self.nodes();
         let row = nx + 1;

@@ -30,7 +30,7 @@ pub struct Multigrid<'a> {
 /// One coarse level.
 struct Level {
     counts: [usize; 3],
-    /// Per node, 27 blocks of 9, offsets x fastest.
+    /// Per row of nodes along x: for each of 27 offsets (x fastest) and 9 couplings, the whole row.
     stencil: Vec<f64>,
     /// Inverse diagonal; zero where nothing couples.
     inverse: Vec<f64>,
@@ -184,10 +184,11 @@ impl Level {
                 let node = ((k + (a >> 2)) * n[1] + j + (a >> 1 & 1)) * n[0] + i + (a & 1);
                 for b in 0..8usize {
                     let offset = |bit: usize| (b >> bit & 1) + 1 - (a >> bit & 1);
-                    let slot = node * 243 + ((offset(2) * 3 + offset(1)) * 3 + offset(0)) * 9;
+                    let block = ((offset(2) * 3 + offset(1)) * 3 + offset(0)) * 9;
                     for c in 0..3 {
                         for d in 0..3 {
-                            stencil[slot + 3 * c + d] += matrix[3 * a + c][3 * b + d];
+                            stencil[slot(n[0], node, block + 3 * c + d)] +=
+                                matrix[3 * a + c][3 * b + d];
                         }
                     }
                 }
@@ -196,7 +197,7 @@ impl Level {
         let mut inverse = vec![0.0; 3 * nodes];
         for node in 0..nodes {
             for c in 0..3 {
-                let value = stencil[node * 243 + 13 * 9 + 4 * c];
+                let value = stencil[slot(n[0], node, 13 * 9 + 4 * c)];
                 inverse[c * nodes + node] = if value > 0.0 { 1.0 / value } else { 0.0 };
             }
         }
@@ -216,31 +217,58 @@ impl Level {
         let layer = n[0] * n[1];
         let (yx, rest) = y.split_at_mut(nodes);
         let (yy, yz) = rest.split_at_mut(nodes);
-        let (xx, xy, xz) = (&x[..nodes], &x[nodes..2 * nodes], &x[2 * nodes..]);
         yx.par_chunks_mut(layer)
             .zip(yy.par_chunks_mut(layer))
             .zip(yz.par_chunks_mut(layer))
             .enumerate()
-            .for_each(|(k, ((yx, yy), yz))| {
-                for at in 0..layer {
-                    let (i, j) = (at % n[0], at / n[0]);
-                    let blocks = &self.stencil[(k * layer + at) * 243..][..243];
-                    let mut sum = [0.0; 3];
-                    for dz in usize::from(k == 0)..3 - usize::from(k + 1 == n[2]) {
-                        for dy in usize::from(j == 0)..3 - usize::from(j + 1 == n[1]) {
-                            for dx in usize::from(i == 0)..3 - usize::from(i + 1 == n[0]) {
-                                let other = ((k + dz - 1) * n[1] + j + dy - 1) * n[0] + i + dx - 1;
-                                let b = &blocks[((dz * 3 + dy) * 3 + dx) * 9..][..9];
-                                let (u, v, w) = (xx[other], xy[other], xz[other]);
-                                sum[0] += b[0] * u + b[1] * v + b[2] * w;
-                                sum[1] += b[3] * u + b[4] * v + b[5] * w;
-                                sum[2] += b[6] * u + b[7] * v + b[8] * w;
+            .for_each(|(k, ((yx, yy), yz))| self.apply_layer(x, k, &mut [yx, yy, yz]));
+    }
+
+    /// One layer of nodes; as on the fine grid, wider registers change the speed only.
+    fn apply_layer(&self, x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            #[expect(unsafe_code, reason = "the processor was just asked for AVX2")]
+            return unsafe { self.apply_layer_avx2(x, k, y) };
+        }
+        self.apply_layer_plain(x, k, y);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn apply_layer_avx2(&self, x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        self.apply_layer_plain(x, k, y);
+    }
+
+    #[inline(always)]
+    fn apply_layer_plain(&self, x: &[f64], k: usize, y: &mut [&mut [f64]; 3]) {
+        let n = self.counts.map(|c| c + 1);
+        let nodes: usize = n.iter().product();
+        for y in y.iter_mut() {
+            y.fill(0.0);
+        }
+        for j in 0..n[1] {
+            let rows = &self.stencil[(k * n[1] + j) * 243 * n[0]..][..243 * n[0]];
+            for dz in usize::from(k == 0)..3 - usize::from(k + 1 == n[2]) {
+                for dy in usize::from(j == 0)..3 - usize::from(j + 1 == n[1]) {
+                    let other = ((k + dz - 1) * n[1] + j + dy - 1) * n[0];
+                    for dx in 0..3 {
+                        let (first, last) = (usize::from(dx == 0), n[0] - usize::from(dx == 2));
+                        let block = ((dz * 3 + dy) * 3 + dx) * 9;
+                        for (c, y) in y.iter_mut().enumerate() {
+                            let y = &mut y[j * n[0] + first..j * n[0] + last];
+                            for d in 0..3 {
+                                let s = &rows[(block + 3 * c + d) * n[0] + first..][..y.len()];
+                                let x = &x[d * nodes + other + first + dx - 1..][..y.len()];
+                                for ((y, s), x) in y.iter_mut().zip(s).zip(x) {
+                                    *y += s * x;
+                                }
                             }
                         }
                     }
-                    (yx[at], yy[at], yz[at]) = (sum[0], sum[1], sum[2]);
                 }
-            });
+            }
+        }
     }
 
     /// Greatest eigenvalue of the scaled operator by power iteration from a fixed start, with a
@@ -272,6 +300,11 @@ impl Level {
     }
 }
 
+/// Position in a stencil of coupling `block` of a node, for rows of `row` nodes.
+const fn slot(row: usize, node: usize, block: usize) -> usize {
+    (node / row * 243 + block) * row + node % row
+}
+
 const fn cell(counts: [usize; 3], element: usize) -> [usize; 3] {
     [
         element % counts[0],
@@ -292,11 +325,20 @@ fn weight(child: usize, a: usize, b: usize) -> f64 {
 
 /// `P' K P` for one child.
 fn project(child: usize, matrix: &Matrix24) -> Matrix24 {
+    let mut weights = [[0.0; 8]; 8];
+    for (a, row) in weights.iter_mut().enumerate() {
+        for (b, w) in row.iter_mut().enumerate() {
+            *w = weight(child, a, b);
+        }
+    }
     let mut half = [[0.0; 24]; 24];
     for r in 0..24 {
         for b in 0..8 {
             for a in 0..8 {
-                let w = weight(child, a, b);
+                let w = weights[a][b];
+                if w == 0.0 {
+                    continue;
+                }
                 for d in 0..3 {
                     half[r][3 * b + d] += w * matrix[r][3 * a + d];
                 }
@@ -306,7 +348,10 @@ fn project(child: usize, matrix: &Matrix24) -> Matrix24 {
     let mut out = [[0.0; 24]; 24];
     for b in 0..8 {
         for a in 0..8 {
-            let w = weight(child, a, b);
+            let w = weights[a][b];
+            if w == 0.0 {
+                continue;
+            }
             for d in 0..3 {
                 for c in 0..24 {
                     out[3 * b + d][c] += w * half[3 * a + d][c];
@@ -468,7 +513,7 @@ impl Cholesky {
                 for c in 0..3 {
                     for d in 0..3 {
                         a[(c * nodes + node) * size + d * nodes + other] =
-                            level.stencil[node * 243 + offset * 9 + 3 * c + d];
+                            level.stencil[slot(n[0], node, offset * 9 + 3 * c + d)];
                     }
                 }
             }
