@@ -370,6 +370,93 @@ fn the_deposited_bracket_is_the_bracket() {
     }
 }
 
+/// A ball on the bed, by latitude and longitude.
+fn ball(r: f64, n: usize) -> Mesh {
+    let point = |i: usize, j: usize| {
+        let (a, b) = (
+            TAU / 2.0 * i as f64 / n as f64,
+            TAU * j as f64 / (2 * n) as f64,
+        );
+        [
+            r * a.sin() * b.cos(),
+            r * a.sin() * b.sin(),
+            r - r * a.cos(),
+        ]
+    };
+    let mut mesh = Mesh {
+        vertices: vec![point(0, 0)],
+        triangles: Vec::new(),
+    };
+    for i in 1..n {
+        mesh.vertices.extend((0..2 * n).map(|j| point(i, j)));
+    }
+    mesh.vertices.push([0.0, 0.0, 2.0 * r]);
+    let last = mesh.vertices.len() as u32 - 1;
+    let at = |i: usize, j: usize| match i {
+        0 => 0,
+        _ if i == n => last,
+        _ => (1 + (i - 1) * 2 * n + j % (2 * n)) as u32,
+    };
+    for i in 0..n {
+        for j in 0..2 * n {
+            if i > 0 {
+                mesh.triangles.push([at(i, j), at(i, j + 1), at(i + 1, j)]);
+            }
+            if i + 1 < n {
+                mesh.triangles
+                    .push([at(i, j + 1), at(i + 1, j + 1), at(i + 1, j)]);
+            }
+        }
+    }
+    mesh
+}
+
+#[test]
+fn a_ball_is_stairs_of_half_a_layer_and_its_normals_point_outwards() {
+    let r = 12.0;
+    let mesh = ball(r, 90);
+    assert!(mesh.check().is_closed() && mesh.volume_mm3() > 0.0);
+    let sliced = sliced(&mesh, &solid());
+    let volume = clean(&sliced).volume_mm3;
+    assert!((volume / mesh.volume_mm3() - 1.0).abs() < 0.01, "{volume}");
+    let deposit = laid(&sliced);
+    assert!(deposit.iou_with(&sliced.place(&mesh)) > 0.97);
+    let pose = deposit.scanner_pose(3);
+    let scan = deposit.surface_points(3, 0.6, 0.0);
+    let points = unposed(&scan.points, &pose, sliced.placed);
+    let (mut sum, mut far, mut tilted) = (0.0, 0, 0);
+    for (p, n) in points.iter().zip(scan.normals.as_ref().expect("normals")) {
+        let out: [f64; 3] = [p[0], p[1], p[2] - r];
+        let distance = cad::mesh::length(out);
+        sum += distance - r;
+        far += usize::from((distance - r).abs() > 0.15);
+        let outward = pose.turn(out.map(|v| v / distance));
+        tilted += usize::from(cad::mesh::dot(outward, *n) < 0.9);
+    }
+    let n = points.len();
+    println!(
+        "{n} points, mean {:.4}, {far} far, {tilted} tilted",
+        sum / n as f64
+    );
+    assert!(n > 3000 && (sum / n as f64).abs() < 0.03);
+    assert!(far * 100 < n && tilted * 50 < n, "{far} {tilted} of {n}");
+}
+
+#[test]
+fn thin_ribs_are_printed_and_measure_up() {
+    for thickness in [0.5, 0.9, 1.3, 1.7, 2.3] {
+        let mesh = block([0.0; 3], [30.0, thickness, 6.0]);
+        let sliced = sliced(&mesh, &solid());
+        let off = clean(&sliced).volume_mm3 / mesh.volume_mm3() - 1.0;
+        let iou = laid(&sliced).iou_with(&sliced.place(&mesh));
+        println!("rib {thickness}: volume off {off:.3}, iou {iou:.3}");
+        assert!(
+            off.abs() < 0.05 && iou > 0.85,
+            "rib {thickness}: {off} {iou}"
+        );
+    }
+}
+
 #[test]
 fn a_scan_is_noisy_turned_and_repeatable() {
     let sliced = sliced(&block([0.0; 3], [20.0, 16.0, 10.0]), &Settings::default());
@@ -490,6 +577,19 @@ proptest! {
         let sliced = sliced(&mesh, &settings);
         let report = clean(&sliced);
         let off = report.volume_mm3 / mesh.volume_mm3() - 1.0;
+        prop_assert!(off.abs() < 0.01, "{off}");
+    }
+
+    #[test]
+    fn rings_slice_clean_and_keep_their_volume(
+        sides in 8usize..60, r in 8.0..25.0f64, wall in 2.0..6.0f64, layers in 3usize..20,
+        h in 0.1..0.3f64,
+    ) {
+        let (outer, inner) = (circle(0.0, 0.0, r, sides), circle(0.3, 0.2, r - wall, sides));
+        let mesh = ring(&outer, &inner, 0.0, h * layers as f64, 2);
+        let settings = Settings { layer_height: Mm(h), first_layer_height: Mm(h), ..solid() };
+        let sliced = sliced(&mesh, &settings);
+        let off = clean(&sliced).volume_mm3 / mesh.volume_mm3() - 1.0;
         prop_assert!(off.abs() < 0.01, "{off}");
     }
 

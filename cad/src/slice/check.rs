@@ -18,8 +18,9 @@ const ROUNDING_MM: f64 = 0.0011;
 const LEAST_FLOW_VOLUME_MM3: f64 = 0.002;
 /// More filament drawn back than this never comes back into the melt zone, mm.
 const MOST_RETRACTED_MM: f64 = 12.0;
-/// What the file must end with, so that a cut transfer is noticed.
-const END_MARKER: &str = "END_OF_GCODE";
+/// What the file must end with, so that a cut transfer is noticed: ours, and those of the slicers
+/// an operator may use instead.
+const END_MARKERS: [&str; 3] = ["END_OF_GCODE", "prusaslicer_config = end", "End of Gcode"];
 
 /// One safety rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -497,10 +498,13 @@ impl<'a> State<'a> {
         if self.violations.len() >= MOST_VIOLATIONS {
             return;
         }
-        if last_comment != Some(END_MARKER) {
+        if !last_comment.is_some_and(|comment| END_MARKERS.contains(&comment)) {
             self.blame(
                 Rule::EndMarker,
-                format!("file does not end with `;{END_MARKER}`, it may be cut"),
+                format!(
+                    "file does not end with `;{}`, it may be cut",
+                    END_MARKERS[0]
+                ),
             );
         }
         if self.nozzle_c > 0.0 || self.bed_c > 0.0 {

@@ -191,7 +191,7 @@ impl Writer<'_> {
         }
         self.last = Some((stroke.role, stroke.island));
         let section = bead_mm2(self.job.settings.width.0, layer.height);
-        let per_mm = section / self.job.printer.filament_mm2();
+        let per_mm = stroke.flow * section / self.job.printer.filament_mm2();
         let speed = (speed * slow).max(speed.min(SLOWEST_MM_S));
         let mut at = start;
         for &point in path(stroke).iter().skip(1) {

@@ -7,10 +7,13 @@ const NARROWEST_GAP_MM: f64 = 0.08;
 /// A ring that misses less than this needs no search for gaps, mm².
 const GAP_AREA_MM2: f64 = 0.05;
 
+/// An outermost loop whose beads need this much more than its ring holds is mostly doubled.
+const DOUBLED: f64 = 1.1;
+
 /// The walls of one island of a layer.
 pub(crate) struct Walls {
-    /// Centre lines, outermost depth first.
-    pub(crate) loops: Vec<Vec<Contour>>,
+    /// Centre lines and share of the usual flow, outermost depth first.
+    pub(crate) loops: Vec<(Vec<Contour>, f64)>,
     /// What the walls enclose, to be filled.
     pub(crate) inner: Region,
     /// Places too narrow for a wall at their depth, to be filled with short strokes.
@@ -32,20 +35,27 @@ pub(crate) fn walls(outline: &Shape, spacing: f64, count: usize) -> Walls {
             break;
         }
         let outer = depth as f64 * spacing;
-        let centre = polygon::offset(&outline, -(outer + spacing / 2.0));
+        let mut centre = polygon::offset(&outline, -(outer + spacing / 2.0));
         let inside = polygon::offset(&outline, -(outer + spacing));
         let ring = polygon::area(&core) - polygon::area(&inside);
-        let bead: f64 = centre
-            .iter()
-            .flatten()
-            .map(|c| polygon::contour_length(c))
-            .sum();
-        if ring - bead * spacing > GAP_AREA_MM2 {
+        let mut beads = length(&centre) * spacing;
+        let mut flow = 1.0;
+        if beads - ring > GAP_AREA_MM2 {
+            // Somewhere the loop's two sides overlap. Inside, the place is left to gap fill; the
+            // outermost loop must stay, and where most of it is doubled it gets less plastic.
+            if depth > 0 {
+                centre = polygon::open(&centre, spacing / 2.0);
+                beads = length(&centre) * spacing;
+            } else if beads > ring * DOUBLED {
+                flow = ring / beads;
+            }
+        }
+        if ring - beads > GAP_AREA_MM2 {
             let reached = polygon::offset(&centre, spacing / 2.0);
             let gap = polygon::open(&polygon::subtract(&core, &reached), NARROWEST_GAP_MM / 2.0);
             gaps.extend(gap);
         }
-        loops.push(centre.into_iter().flatten().collect());
+        loops.push((centre.into_iter().flatten().collect(), flow));
         core = inside;
     }
     Walls {
@@ -53,6 +63,14 @@ pub(crate) fn walls(outline: &Shape, spacing: f64, count: usize) -> Walls {
         inner: core,
         gaps,
     }
+}
+
+fn length(region: &Region) -> f64 {
+    region
+        .iter()
+        .flatten()
+        .map(|c| polygon::contour_length(c))
+        .sum()
 }
 
 #[cfg(test)]
@@ -66,7 +84,7 @@ mod tests {
         let beads: f64 = walls
             .loops
             .iter()
-            .flatten()
+            .flat_map(|l| &l.0)
             .map(|c| polygon::contour_length(c) * 0.4)
             .sum();
         assert_eq!(walls.loops.len(), 3);

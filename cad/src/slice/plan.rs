@@ -51,6 +51,8 @@ pub(crate) struct Stroke {
     pub(crate) closed: bool,
     /// Number of the island on its layer.
     pub(crate) island: usize,
+    /// Share of the usual plastic per length.
+    pub(crate) flow: f64,
 }
 
 /// A layer: its top, its height, and its strokes.
@@ -75,23 +77,25 @@ pub(crate) fn strokes(
     let spacing = spacing(settings, height);
     let mut strokes = Vec::new();
     for (island, shape) in outlines[layer].iter().enumerate() {
-        let mut add = |role, lines: Vec<Vec<Point>>, closed| {
-            strokes.extend(lines.into_iter().map(|points| Stroke {
+        let mut add = |role, lines: Vec<Vec<Point>>, closed, flow| {
+            let stroke = |points| Stroke {
                 role,
                 points,
                 closed,
                 island,
-            }));
+                flow,
+            };
+            strokes.extend(lines.into_iter().map(stroke));
         };
         let walls = perimeter::walls(shape, spacing, settings.walls);
-        for (depth, loops) in walls.loops.into_iter().enumerate() {
+        for (depth, (loops, flow)) in walls.loops.into_iter().enumerate() {
             let role = if depth == 0 {
                 Role::OuterWall
             } else {
                 Role::InnerWall
             };
             let tidy = loops.iter().map(|c| polygon::simplify(c, 0.002)).collect();
-            add(role, tidy, true);
+            add(role, tidy, true, flow);
         }
         let (solid, sparse) = skins(settings, outlines, layer, &walls.inner, spacing);
         let angle = std::f64::consts::FRAC_PI_4;
@@ -105,11 +109,13 @@ pub(crate) fn strokes(
             Role::Gap,
             infill::lines(&walls.gaps, this, spacing, 2.0 * spacing),
             false,
+            1.0,
         );
         add(
             Role::Solid,
             infill::lines(&solid, this, spacing, 2.5 * spacing),
             false,
+            1.0,
         );
         if settings.infill_density > 0.0 && !sparse.is_empty() {
             let apart = spacing / settings.infill_density;
@@ -122,7 +128,7 @@ pub(crate) fn strokes(
                     infill::anchored(&inset, &angles, 2.0 * apart, LONGEST_JOINT_MM)
                 }
             };
-            add(Role::Sparse, lines, false);
+            add(Role::Sparse, lines, false, 1.0);
         }
     }
     strokes
@@ -192,6 +198,7 @@ pub(crate) fn skirt(settings: &Settings, outline: &Region, height: f64) -> Vec<S
             points: polygon::simplify(&contour, 0.02),
             closed: true,
             island: usize::MAX,
+            flow: 1.0,
         })
         .collect()
 }

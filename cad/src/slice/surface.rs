@@ -1,7 +1,5 @@
 //! What a scanner sees of a deposit: points on its outer surface, in a frame of the scanner's own.
 
-use std::collections::HashMap;
-
 use rayon::prelude::*;
 
 use crate::inspect::scan::Scan;
@@ -20,6 +18,9 @@ const NORMAL_RADIUS_MM: f64 = 0.8;
 const MOST_TURN_DEG: f64 = 8.0;
 /// And moved by up to this, mm.
 const MOST_SHIFT_MM: f64 = 4.0;
+
+/// Bins while thinning.
+const MOST_BINS: f64 = 4e6;
 
 /// A point of the surface and the face of the cell it lies on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -307,23 +308,46 @@ pub(crate) fn thin(points: &[SurfacePoint], spacing: f64, seed: u64) -> Vec<Surf
     for i in (1..order.len()).rev() {
         order.swap(i, rng.below(i + 1));
     }
+    let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
+    for p in points {
+        for axis in 0..3 {
+            low[axis] = low[axis].min(p.at[axis]);
+            high[axis] = high[axis].max(p.at[axis]);
+        }
+    }
+    // Bins at least one spacing wide, so that close points are in neighbouring ones; not too many.
     let spacing = spacing.max(1e-3);
-    let bin = |p: [f64; 3]| p.map(|v| (v / spacing).floor() as i32);
-    let mut taken: HashMap<[i32; 3], Vec<u32>> = HashMap::new();
+    let room: f64 = (0..3)
+        .map(|axis| (high[axis] - low[axis]).max(spacing))
+        .product();
+    let pitch = spacing.max((room / MOST_BINS).cbrt());
+    let bin = |p: [f64; 3]| [0, 1, 2].map(|axis| 1 + ((p[axis] - low[axis]) / pitch) as usize);
+    let [nx, ny, nz] = if points.is_empty() {
+        [1; 3]
+    } else {
+        bin(high).map(|n| n + 2)
+    };
+    // For each bin the last point taken there, for each point the one before it.
+    let mut last = vec![u32::MAX; nx * ny * nz];
+    let mut before = vec![u32::MAX; points.len()];
     let mut chosen = Vec::new();
     for i in order {
         let p = points[i as usize].at;
         let [x, y, z] = bin(p);
         let close = (0..27).any(|k| {
-            let near = [x + k % 3 - 1, y + k / 3 % 3 - 1, z + k / 9 - 1];
-            taken.get(&near).is_some_and(|others| {
-                others
-                    .iter()
-                    .any(|&j| length(sub(points[j as usize].at, p)) < spacing)
-            })
+            let near = ((z + k / 9 - 1) * ny + y + k / 3 % 3 - 1) * nx + x + k % 3 - 1;
+            let mut other = last[near];
+            while other != u32::MAX {
+                if length(sub(points[other as usize].at, p)) < spacing {
+                    return true;
+                }
+                other = before[other as usize];
+            }
+            false
         });
         if !close {
-            taken.entry([x, y, z]).or_default().push(i);
+            let here = &mut last[(z * ny + y) * nx + x];
+            before[i as usize] = std::mem::replace(here, i);
             chosen.push(points[i as usize]);
         }
     }
