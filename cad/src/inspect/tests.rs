@@ -178,7 +178,7 @@ enum Fault {
     Scale(f64),
 }
 
-/// A scan of a bracket: noise, the texture of layers, rounded edges, a fault and a pose.
+/// A scan of a bracket: noise, the texture of layers, a fault and a pose.
 struct Scanned {
     scan: Scan,
     /// The motion that was applied to the part.
