@@ -85,6 +85,22 @@ impl World {
         }
     }
 
+    /// Fans of the wear model: some ran to failure; `fan-r01-01` is about to, `fan-r02-01` has just begun.
+    pub(super) fn with_fan_histories() -> Self {
+        let mut world = Self::new();
+        let mut fleet = predict::wear::fleet(1, 10, &[0.4, 0.7]);
+        let worn = fleet.pop().expect("a fleet of ten");
+        let mut named = |unit: &str, rows: usize| {
+            let mut history = worn.cut(rows);
+            history.unit = unit.to_owned();
+            fleet.push(history);
+        };
+        named("fan-r01-01", worn.rows.len() - 24);
+        named("fan-r02-01", 60);
+        world.histories = fleet;
+        world
+    }
+
     /// From now on steps run at the next position.
     pub(super) fn next_position(&self) {
         self.position.set(self.position.get() + 1);
