@@ -11,18 +11,15 @@ mod simulate;
 mod slice;
 mod step;
 mod swap;
-<<<<<<< HEAD
-mod verify;
-=======
 mod train;
->>>>>>> eb2c47c0a34a65c00079f92ae10c4701c6fac207
+mod verify;
 #[cfg(test)]
 mod world;
 
 pub use allocate::Allocate;
 pub use make::Make;
 pub use notify::Notify;
-pub use predict::Predict;
+pub use predict::{Predict, predict_asset};
 pub use record_outcome::RecordOutcome;
 pub use redesign::Redesign;
 pub use schedule::Schedule;
@@ -30,8 +27,23 @@ pub use simulate::Simulate;
 pub use slice::Slice;
 pub use step::{DynStep, Outcome, Registry, Step, StepError, Wait};
 pub use swap::Swap;
-<<<<<<< HEAD
-pub use verify::Verify;
-=======
 pub use train::Train;
->>>>>>> eb2c47c0a34a65c00079f92ae10c4701c6fac207
+pub use verify::Verify;
+
+/// Every kind of step that ships with the product; a new kind is a new file and a new line.
+#[must_use]
+pub fn registry() -> Registry {
+    Registry::default()
+        .register(Allocate)
+        .register(Make)
+        .register(Notify)
+        .register(Predict)
+        .register(RecordOutcome)
+        .register(Redesign)
+        .register(Schedule)
+        .register(Simulate)
+        .register(Slice)
+        .register(Swap)
+        .register(Train)
+        .register(Verify)
+}

@@ -105,18 +105,10 @@ impl Step for Predict {
         let model = FailureModel::from_bytes(&host.artifact(&champion.digest)?)
             .map_err(|e| StepError::failed("bad_model", e))?;
         let history = host.history(&asset.id, input.at)?;
-        let fps = model
-            .score(&history)
-            .map_err(|e| StepError::failed("cannot_score", e))?;
-        let prediction = Prediction {
-            asset: asset.id.clone(),
-            at: input.at,
-            model: Some(champion.digest.clone()),
-            anomaly: anomaly(&history),
-            forecasts: forecasts(&asset, &history, &fps.reasons)?,
-            fps: Some(fps.clone()),
-        };
+        let (prediction, features) =
+            predict_asset(&asset, &model, &champion.digest, &history, input.at)?;
         host.store_prediction(&prediction)?;
+        let fps = prediction.fps.unwrap_or_default();
         Ok(Outcome::Done(PredictOutput {
             asset: input.asset,
             at: input.at,
@@ -124,12 +116,37 @@ impl Step for Predict {
             reasons: fps.reasons,
             remaining_life_hours: fps.remaining_life_hours,
             mode: asset.failure_mode.clone(),
-            features: features(&asset, &history),
+            features,
             anomaly: prediction.anomaly,
             forecasts: prediction.forecasts,
             model: champion.digest,
         }))
     }
+}
+
+/// Everything that is predicted of one asset from its history, and the features its load follows from.
+///
+/// # Errors
+///
+/// `cannot_score` when the history is not what the model was trained on, `cannot_forecast` when a metric is not a
+/// series.
+pub fn predict_asset(
+    asset: &Asset,
+    model: &FailureModel,
+    digest: &str,
+    history: &UnitHistory,
+    at: Timestamp,
+) -> Answer<(Prediction, Features)> {
+    let fps = model.score(history).map_err(|e| StepError::failed("cannot_score", e))?;
+    let prediction = Prediction {
+        asset: asset.id.clone(),
+        at,
+        model: Some(digest.to_owned()),
+        anomaly: anomaly(history),
+        forecasts: forecasts(asset, history, &fps.reasons)?,
+        fps: Some(fps),
+    };
+    Ok((prediction, features(asset, history)))
 }
 
 /// What the load is computed from: how far the metric stands above where nothing vibrates, now and in health.
