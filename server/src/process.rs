@@ -1,0 +1,268 @@
+//! A running process: listener, workers, chores, and how they stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use predict::series::Samples;
+use std::collections::BTreeMap;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use workflows::script::shipped;
+use workflows::steps::registry;
+
+use crate::app::App;
+use crate::artifacts::{ArtifactError, Artifacts};
+use crate::auth::Role;
+use crate::host::{ArtifactBytes, Trouble, World};
+use crate::jobs::{Webhook, WorkerContext, deliver_outbox, run_workers};
+use crate::store::{self, scripts::Scripts};
+use crate::telemetry::Telemetry;
+use crate::{api, fleet, router};
+
+/// Every queue steps are claimed under.
+pub const ALL_QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
+
+/// Every kind of step, for checking workflows.
+pub fn kinds() -> Vec<&'static str> {
+    registry().kinds().map(|(kind, _)| kind).collect()
+}
+
+/// A running process; dropping it stops nothing, [`Process::stop`] does.
+pub struct Process {
+    /// Where it listens, if it does.
+    pub address: Option<SocketAddr>,
+    /// The operator token made at the first start of this database, shown this once.
+    pub bootstrap_token: Option<String>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+impl Process {
+    /// Starts workers for the queues named, the chores, and the listener if it is to serve.
+    pub async fn start(app: App, queues: &[&str], serve: bool) -> anyhow::Result<Self> {
+        install_shipped(&app).await?;
+        let bootstrap_token = bootstrap(&app).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let listening = app.queue.clone();
+        tasks.spawn(until(stopped.clone(), async move {
+            listening.run().await;
+            Ok(())
+        }));
+        let mut address = None;
+        if serve {
+            let listener = TcpListener::bind(app.config.server.listen)
+                .await
+                .with_context(|| format!("failed to listen on {}", app.config.server.listen))?;
+            address = Some(listener.local_addr()?);
+            let service = router::router(app.clone());
+            let mut signal = stopped.clone();
+            tasks.spawn(async move {
+                let told = async move {
+                    let _ = signal.wait_for(|stop| *stop).await;
+                    // Long polls and event streams would keep a graceful stop waiting for ever.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                };
+                tokio::select! {
+                    served = axum::serve(listener, service).into_future() => served?,
+                    () = told => {}
+                }
+                Ok(())
+            });
+        }
+        if !queues.is_empty() {
+            let queues: Vec<String> = queues.iter().map(|q| (*q).to_owned()).collect();
+            let mut context = WorkerContext::new(world(&app), Arc::new(registry()));
+            for queue in &queues {
+                context.hands.insert(queue.clone(), app.config.queue.concurrency);
+            }
+            let mut signal = stopped.clone();
+            tasks.spawn(async move {
+                let told = async move {
+                    let _ = signal.wait_for(|stop| *stop).await;
+                };
+                Ok(run_workers(context, &queues, told).await?)
+            });
+        }
+        start_chores(&app, &stopped, &mut tasks);
+        Ok(Self { address, bootstrap_token, stop, tasks })
+    }
+
+    /// Tells a person where it is and, the first time, how to get in.
+    pub fn announce(&self) {
+        let Some(address) = self.address else { return };
+        if let Some(token) = &self.bootstrap_token {
+            println!("The operator token of this installation, shown this once: {token}");
+            println!("Dashboard: http://{address}/#token={token}");
+        }
+        println!("ready on http://{address}");
+    }
+
+    /// Runs until the process gets SIGINT or SIGTERM, or a part of it fails.
+    pub async fn until_told_to_stop(mut self) -> anyhow::Result<()> {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+            Some(ended) = self.tasks.join_next() => ended.context("a part of the process panicked")??,
+        }
+        self.stop().await
+    }
+
+    /// Stops everything in order: no new work, what is at work ends, then the rest.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let _ = self.stop.send(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a part of the process panicked")??;
+        }
+        Ok(())
+    }
+}
+
+/// Puts the shipped scripts where a user's would go, unless there is one of that name already.
+async fn install_shipped(app: &App) -> anyhow::Result<()> {
+    let sorts = [
+        (Scripts::Workflows, &shipped::WORKFLOWS[..]),
+        (Scripts::Policies, &shipped::POLICIES[..]),
+    ];
+    for (sort, scripts) in sorts {
+        let known = sort.list(&app.db.write).await?;
+        for script in scripts.iter().filter(|s| known.iter().all(|k| k.name != s.name)) {
+            let tx = store::begin(&app.db.write).await?;
+            sort.activate(&tx, app.now_ms(), script.name, script.source).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the first operator token of a database; of several processes that start at once, one does.
+async fn bootstrap(app: &App) -> anyhow::Result<Option<String>> {
+    let mine = uuid::Uuid::new_v4().to_string();
+    let tx = store::begin(&app.db.write).await?;
+    if store::settings::get_or_set(&tx, "bootstrap", &mine).await? != mine {
+        tx.rollback().await?;
+        return Ok(None);
+    }
+    let issued = api::tokens::issue_in(&tx, app.now_ms(), Role::Operator, "bootstrap").await;
+    let (_, token) = issued.map_err(|_| anyhow::anyhow!("failed to store the operator token"))?;
+    tx.commit().await?;
+    Ok(Some(token))
+}
+
+fn world(app: &App) -> World {
+    World {
+        queue: app.queue.clone(),
+        artifacts: Arc::new(app.artifacts.clone()),
+        telemetry: Arc::new(app.telemetry.clone()),
+    }
+}
+
+impl ArtifactBytes for Artifacts {
+    fn put<'a>(&'a self, digest: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Trouble>> {
+        Box::pin(async move {
+            self.put_claimed(digest, bytes).await?;
+            Ok(())
+        })
+    }
+
+    fn get<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>> {
+        Box::pin(async move {
+            match self.get(digest).await {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(ArtifactError::Missing(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+}
+
+impl crate::host::Telemetry for Telemetry {
+    fn samples<'a>(
+        &'a self,
+        asset: &'a str,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Samples>, Trouble>> {
+        Box::pin(async move { Ok(self.raw_many(asset, from_ms, to_ms).await?) })
+    }
+}
+
+/// The work on a timer. Steps and leases expire within `run_workers`.
+fn start_chores(
+    app: &App,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let url = Some(app.config.webhook.url.clone()).filter(|url| !url.is_empty());
+    let webhook = Webhook { url, ..Webhook::default() };
+    let outbox = app.clone();
+    tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
+        let (app, webhook) = (outbox.clone(), webhook.clone());
+        async move {
+            deliver_outbox(&app.queue, &webhook).await?;
+            Ok(())
+        }
+    }));
+    let flushing = app.clone();
+    let pause = Duration::from_millis(app.config.telemetry.flush_ms);
+    tasks.spawn(every(pause, stopped.clone(), move || {
+        let app = flushing.clone();
+        async move { Ok(app.telemetry.flush().await?) }
+    }));
+    if app.config.fleet.tick_s > 0 {
+        let ticking = app.clone();
+        let pause = Duration::from_secs(app.config.fleet.tick_s);
+        tasks.spawn(every(pause, stopped.clone(), move || {
+            let app = ticking.clone();
+            async move { tick_once(&app).await }
+        }));
+    }
+}
+
+/// One tick over all processes: whoever takes its number first does it.
+async fn tick_once(app: &App) -> anyhow::Result<()> {
+    let length_ms = i64::try_from(app.config.fleet.tick_s)? * 1_000;
+    let number = app.now_ms() / length_ms;
+    if store::chores::take(&app.db.write, app.now_ms(), "score_fleet", number).await? {
+        let tick = fleet::tick(app, None).await?;
+        tracing::info!(tick.scored, decisions = tick.decisions.len(), "scored the fleet");
+    }
+    Ok(())
+}
+
+/// Does something again and again until the process stops; a failure is logged and the next time comes.
+async fn every<F>(
+    pause: Duration,
+    mut stopped: watch::Receiver<bool>,
+    mut work: impl FnMut() -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        if let Err(error) = work().await {
+            tracing::error!("a chore failed and is tried again: {error:#}");
+        }
+    }
+}
+
+async fn until(
+    mut stopped: watch::Receiver<bool>,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        _ = stopped.wait_for(|stop| *stop) => Ok(()),
+        done = work => done,
+    }
+}
