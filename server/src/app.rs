@@ -11,16 +11,16 @@ use axum::http::request::Parts;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::queue::Queue;
+use crate::queue::{LeaseSettings, Queue};
 use crate::store::{self, Database};
 use crate::telemetry::{HeadLimits, Telemetry};
 
 /// The process's parts.
 #[derive(Clone)]
-pub struct App(Arc<Parts_>);
+pub struct App(Arc<Inner>);
 
 /// What [`App`] points to.
-pub struct Parts_ {
+pub struct Inner {
     /// Settings.
     pub config: Config,
     /// Tables.
@@ -38,9 +38,9 @@ pub struct Parts_ {
 }
 
 impl Deref for App {
-    type Target = Parts_;
+    type Target = Inner;
 
-    fn deref(&self) -> &Parts_ {
+    fn deref(&self) -> &Inner {
         &self.0
     }
 }
@@ -58,11 +58,13 @@ impl App {
             max_series: config.telemetry.max_series,
             max_samples_in_memory: config.telemetry.max_samples_in_memory,
             seal_points: config.telemetry.seal_points,
+            ..HeadLimits::default()
         };
-        let telemetry = Telemetry::open(db.write.clone(), limits).await?;
+        let telemetry = Telemetry::open_with_reader(db.write.clone(), db.read.clone(), limits).await?;
         let artifacts = Artifacts::open(&config)?;
-        let queue = Queue::new(db.clone(), clock.clone(), (&config.queue).into());
-        let app = Parts_ { config, db, queue, telemetry, artifacts, clock, instance };
+        let told = clock.clone();
+        let queue = Queue::new(db.clone(), Arc::new(move || told.now_ms()), leases(&config));
+        let app = Inner { config, db, queue, telemetry, artifacts, clock, instance };
         Ok(Self(Arc::new(app)))
     }
 
@@ -77,5 +79,15 @@ impl FromRequestParts<App> for App {
 
     async fn from_request_parts(_: &mut Parts, app: &App) -> Result<Self, Infallible> {
         Ok(app.clone())
+    }
+}
+
+fn leases(config: &Config) -> LeaseSettings {
+    LeaseSettings {
+        step_lease_ms: config.queue.lease_ms,
+        step_heartbeat_ms: config.queue.heartbeat_ms,
+        build_lease_ms: config.builds.lease_ms,
+        build_heartbeat_ms: config.builds.heartbeat_ms,
+        poll_ms: config.queue.poll_ms,
     }
 }

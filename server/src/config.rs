@@ -40,7 +40,7 @@ sections! {
         currency: String, max_body_bytes: usize, max_artifact_bytes: usize,
     }
     /// Leases of steps.
-    Queue { lease_ms: i64, heartbeat_ms: i64, max_attempts: i32, concurrency: usize, poll_ms: u64 }
+    Queue { lease_ms: i64, heartbeat_ms: u64, concurrency: usize, poll_ms: u64 }
     /// Leases of builds.
     Builds { lease_ms: i64, heartbeat_ms: i64, max_wait_s: u64 }
     /// Samples in memory and in blocks.
@@ -126,7 +126,7 @@ impl Config {
                 "`server.listen` is beyond loopback, which needs `server.authentication = true`",
             ));
         }
-        if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms {
+        if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms.cast_unsigned() {
             return Err(Error::custom("`queue.heartbeat_ms` must be under half of `queue.lease_ms`"));
         }
         if self.queue.concurrency == 0 {

@@ -23,6 +23,8 @@ mod queue;
 mod router;
 mod store;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

@@ -231,7 +231,7 @@ async fn tick_once(app: &App) -> anyhow::Result<()> {
     let length_ms = i64::try_from(app.config.fleet.tick_s)? * 1_000;
     let number = app.now_ms() / length_ms;
     if store::chores::take(&app.db.write, app.now_ms(), "score_fleet", number).await? {
-        let tick = fleet::tick(app, None).await?;
+        let tick = fleet::tick(app, None, true).await?;
         tracing::info!(tick.scored, decisions = tick.decisions.len(), "scored the fleet");
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Events: recorded facts, numbered; told again from any number, or live.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -137,7 +138,9 @@ pub async fn create_event(
 
 fn follow(app: App, mut after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
     async_stream::stream! {
+        let mut moves = app.queue.moves();
         loop {
+            moves.mark_unchanged();
             let rows = match store::events::after(&app.db.read, after, 500).await {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -154,10 +157,14 @@ fn follow(app: App, mut after: i64) -> impl Stream<Item = Result<Event, Infallib
                 });
                 yield Ok(Event::default().id(row.seq.to_string()).event(&row.name).data(data.to_string()));
             }
-            app.queue.wait_for_change().await;
+            // Another process may have recorded a fact, so it also looks by itself.
+            let _ = tokio::time::timeout(LOOK_ANYWAY, moves.changed()).await;
         }
     }
 }
+
+/// How long a stream waits for a wake-up before it looks for facts by itself.
+const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
 fn check_instance(app: &App, instance: Option<&str>) -> ApiResult<()> {
     match instance {

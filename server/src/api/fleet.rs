@@ -8,12 +8,19 @@ use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Json;
 
-/// What the policy is asked about.
+/// What to score and ask about.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct TickRequest {
-    /// Assets; every asset that was scored if not said.
+    /// Assets; every asset whose kind has a model if not said.
     #[serde(default)]
     pub about: Option<Vec<String>>,
+    /// Whether the policy is asked about what was scored.
+    #[serde(default = "yes")]
+    pub ask: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a tick did.
@@ -33,6 +40,6 @@ pub async fn tick(
     _: auth::Operator,
     Json(body): Json<TickRequest>,
 ) -> ApiResult<Json<TickReport>> {
-    let tick = crate::fleet::tick(&app, body.about.as_deref()).await.map_err(ApiError::internal)?;
+    let tick = crate::fleet::tick(&app, body.about.as_deref(), body.ask).await.map_err(ApiError::internal)?;
     Ok(Json(TickReport { scored: tick.scored, decisions: tick.decisions }))
 }

@@ -8,7 +8,7 @@ use crate::agent::{AgentOptions, run as run_agent};
 
 /// Collect this host's telemetry and send it to a server.
 #[derive(Args, Clone, Debug)]
-pub struct AgentArgs {
+pub struct Agent {
     /// Where the server is, such as <http://127.0.0.1:8600>; needed unless --json prints instead.
     #[arg(long, env = "FOREWRIGHT_SERVER", required_unless_present = "json")]
     pub server: Option<String>,
@@ -29,18 +29,20 @@ pub struct AgentArgs {
     pub json: bool,
 }
 
-/// Runs the command.
-pub async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    let options = AgentOptions {
-        server: args.server,
-        token: args.token,
-        asset: args.asset,
-        interval: args.interval,
-        once: args.once,
-        json: args.json,
-        root: "/".into(),
-    };
-    Ok(run_agent(options).await?)
+impl Agent {
+    /// Runs until it is stopped, or once.
+    pub fn run(self) -> anyhow::Result<()> {
+        let options = AgentOptions {
+            server: self.server,
+            token: self.token,
+            asset: self.asset,
+            interval: self.interval,
+            once: self.once,
+            json: self.json,
+            root: "/".into(),
+        };
+        super::block_on(async { Ok(run_agent(options).await?) })
+    }
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {

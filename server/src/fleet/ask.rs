@@ -26,11 +26,11 @@ struct Known {
 }
 
 /// Asks about each asset; answers the decisions' ids.
-pub(super) async fn ask_policy<'a>(
+pub(super) async fn ask_policy(
     app: &App,
-    predictions: impl Iterator<Item = &'a Prediction>,
+    predictions: &[Prediction],
 ) -> anyhow::Result<Vec<String>> {
-    let mut urgent: Vec<&Prediction> = predictions.collect();
+    let mut urgent: Vec<&Prediction> = predictions.iter().collect();
     urgent.sort_by(|a, b| risk(b).total_cmp(&risk(a)).then_with(|| a.asset.cmp(&b.asset)));
     if urgent.is_empty() {
         return Ok(Vec::new());

@@ -14,16 +14,15 @@ pub struct Tick {
     pub decisions: Vec<String>,
 }
 
-/// Scores the fleet and asks the policy about the assets named, or about all that were scored.
+/// Scores the assets named, or all whose kind has a model, and asks the policy about them if told to.
 ///
 /// # Errors
 ///
 /// When storage or telemetry does not answer, or the policy cannot be compiled.
-pub async fn tick(app: &App, about: Option<&[String]>) -> anyhow::Result<Tick> {
-    let predictions = score::score_all(app).await?;
+pub async fn tick(app: &App, about: Option<&[String]>, ask: bool) -> anyhow::Result<Tick> {
+    let predictions = score::score(app, about).await?;
     let scored = predictions.len();
-    let asked = predictions.iter().filter(|p| about.is_none_or(|names| names.contains(&p.asset)));
-    let decisions = ask::ask_policy(app, asked).await?;
+    let decisions = if ask { ask::ask_policy(app, &predictions).await? } else { Vec::new() };
     app.queue.notify_local();
     Ok(Tick { scored, decisions })
 }

@@ -18,14 +18,18 @@ const BATCH: usize = 16;
 /// A model that serves, and its digest.
 type Champion = (Arc<FailureModel>, String);
 
-/// Scores the fleet as of now; an asset that cannot be scored is left out and logged.
-pub(super) async fn score_all(app: &App) -> anyhow::Result<Vec<Prediction>> {
+/// Scores the assets named, or all, as of now; an asset that cannot be scored is left out and logged.
+pub(super) async fn score(
+    app: &App,
+    about: Option<&[String]>,
+) -> anyhow::Result<Vec<Prediction>> {
     let assets = store::assets::list(&app.db.read).await?;
     let champions = champions(app, &assets).await?;
     let now = app.clock.now();
     let mut predictions = Vec::new();
+    let wanted = |a: &Asset| about.is_none_or(|names| names.contains(&a.id));
     let scored = assets.into_iter().filter(|a| serves(a) && champions.contains_key(&a.kind));
-    let scored: Vec<Asset> = scored.collect();
+    let scored: Vec<Asset> = scored.filter(wanted).collect();
     for batch in scored.chunks(BATCH) {
         let mut work = Vec::new();
         for asset in batch {

@@ -260,6 +260,24 @@ impl Telemetry {
         Ok(answer)
     }
 
+    /// The last sample of a metric of every asset that has it: its time, ms, and its value.
+    pub async fn latest(
+        &self,
+        metric: &str,
+    ) -> Result<std::collections::BTreeMap<String, (i64, f64)>, TelemetryError> {
+        let mut latest = std::collections::BTreeMap::new();
+        for series in self.series(None).await? {
+            if &*series.metric != metric {
+                continue;
+            }
+            let last = self.raw(&series.asset, metric, series.last_ms, series.last_ms).await?;
+            if let Some(&value) = last.values.last() {
+                latest.insert(series.asset.to_string(), (series.last_ms, value));
+            }
+        }
+        Ok(latest)
+    }
+
     /// The series of one asset, or of all, sorted by asset and metric.
     pub async fn series(&self, asset: Option<&str>) -> Result<Vec<SeriesInfo>, TelemetryError> {
         self.follow().await?;

@@ -1,0 +1,195 @@
+//! The stand of a demonstration: a server and a cell in this process, and what it remembers of itself.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::cad::slice::printer::Printer;
+use ::workflows::model::Timestamp;
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::source::Source;
+use super::{Demo, field};
+use crate::app::App;
+use crate::cell::{CellOptions, Simulated};
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::process::{self, Process};
+
+/// The name of the demonstration's cell.
+const CELL: &str = "demo-cell";
+
+/// What a demonstration remembers, so that it can go on after it was killed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Memory {
+    identity: Value,
+    clock_offset_ms: i64,
+    operator_token: Option<String>,
+    finished: bool,
+}
+
+/// A server and a cell, running.
+pub(super) struct Stand {
+    /// Speaks as the operator.
+    pub operator: Client,
+    /// Speaks as a technician.
+    pub technician: Client,
+    /// Where the dashboard is, with the way in.
+    pub dashboard: String,
+    /// Whether an earlier demonstration goes on.
+    pub resumed: bool,
+    /// When this database's clock started.
+    pub starts: Timestamp,
+    process: Process,
+    cell: JoinHandle<anyhow::Result<()>>,
+    file: PathBuf,
+    memory: Memory,
+}
+
+impl Stand {
+    /// Starts the server and the cell, or starts them again where a demonstration was cut off.
+    pub(super) async fn set_up(
+        demo: &Demo,
+        config: Option<PathBuf>,
+        source: &Source,
+    ) -> anyhow::Result<Self> {
+        let file = demo.out.join("demo.json");
+        let earlier = remember(&file)
+            .filter(|memory| !memory.finished && memory.identity == demo.identity());
+        let resumed = earlier.is_some();
+        if !resumed {
+            clear(&demo.out)?;
+        }
+        let mut config = Config::load(config.as_deref(), std::env::vars())?;
+        config.server.data = demo.out.join("data");
+        config.server.listen = ([127, 0, 0, 1], if demo.keep { 8600 } else { 0 }).into();
+        // The demonstration asks for its one tick itself.
+        config.fleet.tick_s = 0;
+        config.fleet.seed = demo.seed;
+
+        let system = Clock::default().now();
+        let mut memory = earlier.unwrap_or_else(|| Memory {
+            identity: demo.identity(),
+            clock_offset_ms: source.ends.since(system),
+            operator_token: None,
+            finished: false,
+        });
+        let clock = Clock::default();
+        clock.advance(memory.clock_offset_ms);
+        memory.save(&file)?;
+        let app = App::open(config, clock).await?;
+        let process = Process::start(app, &process::ALL_QUEUES, true).await?;
+        if let Some(token) = &process.bootstrap_token {
+            memory.operator_token = Some(token.clone());
+            memory.save(&file)?;
+        }
+        let address = process.address.context("the server listens nowhere")?;
+        let token = memory.operator_token.clone().context(
+            "the demonstration was killed before it kept its token; remove its folder and start anew",
+        )?;
+        let base = format!("http://{address}");
+        let operator = Client::new(&base, Some(token.clone()))?;
+        let issued: Value = operator
+            .post("/tokens", &json!({ "role": "technician", "name": "demo-technician" }))
+            .await?;
+        let technician = operator.with_token(field(&issued, "token")?);
+        let cell = tokio::spawn(crate::cell::run(cell_options(demo, &base)));
+        approve_cell(&operator).await?;
+        Ok(Self {
+            operator,
+            technician,
+            dashboard: format!("{base}/#token={token}"),
+            resumed,
+            starts: source.ends,
+            process,
+            cell,
+            file,
+            memory,
+        })
+    }
+
+    /// Notes that the next demonstration is a new one.
+    pub(super) fn mark_finished(&self) -> anyhow::Result<()> {
+        Memory { finished: true, ..self.memory.clone() }.save(&self.file)
+    }
+
+    /// Stops the cell, then the server.
+    pub(super) async fn take_down(self) -> anyhow::Result<()> {
+        self.cell.abort();
+        self.process.stop().await
+    }
+}
+
+impl Memory {
+    /// Kept readable by its owner alone: it holds a token.
+    fn save(&self, file: &Path) -> anyhow::Result<()> {
+        let write = || -> std::io::Result<()> {
+            let folder = file.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder)?;
+            let mut new = tempfile::NamedTempFile::new_in(folder)?;
+            new.write_all(&serde_json::to_vec_pretty(self)?)?;
+            new.as_file().sync_all()?;
+            new.persist(file)?;
+            Ok(())
+        };
+        write().with_context(|| format!("failed to write `{}`", file.display()))
+    }
+}
+
+fn remember(file: &Path) -> Option<Memory> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+/// Removes what an earlier demonstration left in the folder, and nothing else.
+fn clear(out: &Path) -> anyhow::Result<()> {
+    if !out.join("demo.json").exists() {
+        return Ok(());
+    }
+    for folder in ["data", "cell"] {
+        match std::fs::remove_dir_all(out.join(folder)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).context("failed to clear the folder of an earlier demonstration");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn cell_options(demo: &Demo, base: &str) -> CellOptions {
+    CellOptions {
+        server: base.into(),
+        name: CELL.into(),
+        state: demo.out.join("cell"),
+        printers: Printer::names().map(str::to_owned).collect(),
+        materials: ["pla", "petg", "abs"].map(str::to_owned).into(),
+        machine: Simulated {
+            seed: demo.seed,
+            defect: demo.defect.defect(),
+            defective_builds: 1,
+            sigma_mm: 0.05,
+        },
+    }
+}
+
+/// Only a demonstration approves its own cell.
+async fn approve_cell(operator: &Client) -> anyhow::Result<()> {
+    loop {
+        let cells: Value = operator.get("/cells").await?;
+        let known = cells["cells"].as_array().is_some_and(|all| !all.is_empty());
+        let asked: Value = operator.get("/enrolments").await?;
+        let pending = asked["enrolments"].as_array().into_iter().flatten();
+        for enrolment in pending.filter(|e| e["state"] == "pending" && e["name"] == CELL) {
+            let path = format!("/enrolments/{}/approve", field(enrolment, "code")?);
+            operator.post::<Value>(&path, &json!({})).await?;
+        }
+        if known {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
