@@ -20,6 +20,10 @@ use super::{Panicked, ScriptError, on_big_stack, value};
 const STOP_MASK: u64 = 0xff;
 
 /// What a script may use at most.
+///
+/// Sizes are held against every value a function or an operator makes. A value put into a map or an array by index is
+/// not such a value: what a script can pile up that way is bounded by its operations, each a copy of at most one
+/// value within the sizes. Time is bounded by `stop` alone, for one operation may copy a large value.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Operations of one evaluation: a statement, an expression or a call each.
@@ -65,12 +69,22 @@ impl Limits {
         }
     }
 
-    /// For decisions in bulk, and for one replay of a workflow.
+    /// For decisions in bulk and for tests of policies.
     #[must_use]
     pub fn batch() -> Self {
         Self {
             operations: 5_000_000,
             ..Self::decision()
+        }
+    }
+
+    /// For one replay of a workflow: room for what steps answer, verdicts and schedules among it.
+    #[must_use]
+    pub fn workflow() -> Self {
+        Self {
+            string_bytes: 1 << 20,
+            map_entries: 10_000,
+            ..Self::batch()
         }
     }
 
@@ -86,7 +100,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::batch()
+        Self::workflow()
     }
 }
 
