@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn once(script: &Script, journal: &Journal) -> Progress {
-        let limits = Limits::batch();
+        let limits = Limits::workflow();
         let ctx = ReplayContext {
             run: "r1",
             now: NOW,
@@ -528,6 +528,31 @@ mod tests {
                 assert_eq!(asked, came, "cut at {cut}");
                 assert_eq!(asked.is_empty(), cut == entries.len(), "cut at {cut}");
             }
+        }
+    }
+
+    /// A crash between asking and being answered asks nothing twice.
+    #[test]
+    fn an_open_call_is_waited_for_and_not_asked_again() {
+        let script = script(LONG);
+        let (_, entries) = play(LONG, hard_world);
+        for cut in 1..=entries.len() {
+            let mut told = entries[..cut].to_vec();
+            let last = &mut told[cut - 1];
+            if matches!(last.kind.as_str(), "now" | "random" | "log" | "wait_any") {
+                continue;
+            }
+            last.outcome = None;
+            let open = last.position.clone();
+            let progress = once(&script, &told.into_iter().collect());
+            let Progress::Suspended {
+                calls, waiting_for, ..
+            } = progress
+            else {
+                panic!("suspension expected at {open}, not {progress:?}");
+            };
+            assert!(waiting_for.iter().any(|w| w.position == open), "{open}");
+            assert!(calls.iter().all(|c| *c.position() != open), "{open}");
         }
     }
 

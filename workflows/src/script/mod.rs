@@ -5,6 +5,7 @@ mod definitions;
 pub mod duration;
 mod engine;
 mod error;
+mod memory;
 mod nearest;
 pub mod shipped;
 mod stack;
