@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn shares_by_hand() {
-        let cases: [(&str, Vec<Flow>, Vec<f64>, Vec<f64>); 4] = [
+        let cases = [
             (
                 "weights",
                 vec![flow(1.0, 0.0, 100.0, &[0]), flow(3.0, 0.0, 100.0, &[0])],

@@ -111,7 +111,7 @@ pub fn propose(request: &Request) -> Result<Proposal, ScheduleError> {
     let ground = Ground::of(request)?;
     let (feasible, rejected) = ground.feasible();
     let mut ranked = feasible;
-    ranked.sort_by(|a, b| by_cost(a, b));
+    ranked.sort_by(by_cost);
     let proposal = match ranked.first() {
         Some(best) => Proposal {
             best: Some(best.clone()),

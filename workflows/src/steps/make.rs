@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(run(&Make, &input, &world).unwrap(), waiting);
         world.end_build(
             "build-1",
-            BuildEnd::Completed {
+            &BuildEnd::Completed {
                 scan: "sha256:bb".into(),
                 report: json!({ "layers": 3 }),
             },
@@ -75,7 +75,7 @@ mod tests {
         );
         world.end_build(
             "build-1",
-            BuildEnd::Failed {
+            &BuildEnd::Failed {
                 code: "jam".into(),
                 message: "filament stuck".into(),
             },

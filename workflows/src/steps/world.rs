@@ -114,7 +114,7 @@ impl World {
             .collect()
     }
 
-    pub(super) fn end_build(&self, id: &str, end: BuildEnd) {
+    pub(super) fn end_build(&self, id: &str, end: &BuildEnd) {
         for build in self.builds.borrow_mut().iter_mut().filter(|b| b.id == id) {
             build.state = BuildState::Ended;
             build.ended = Some(end.clone());
@@ -131,7 +131,7 @@ impl World {
             scan: "sha256:5c".into(),
             report: Value::Null,
         };
-        self.end_build(&id, end);
+        self.end_build(&id, &end);
         id
     }
 

@@ -201,25 +201,26 @@ pub fn heatmap(
     let nothing = Facts::default();
     let mut taken = BTreeSet::new();
     let mut columns: BTreeMap<u32, String> = BTreeMap::new();
-    let mut cells: Vec<Cell> = twin
+    let shown = twin
         .assets
         .values()
-        .filter(|a| a.state != AssetState::Retired)
+        .filter(|a| a.state != AssetState::Retired);
+    // What stands there has its place before what only stands in.
+    let (virtual_ones, real): (Vec<_>, Vec<_>) = shown.partition(|a| is_virtual(a));
+    let mut cells: Vec<Cell> = real
+        .into_iter()
+        .chain(virtual_ones)
         .map(|asset| {
+            let col = column(twin, asset);
             columns
-                .entry(asset.col)
+                .entry(col)
                 .or_insert_with(|| column_title(twin, asset));
             // Two assets never hide each other: the later one moves down.
             let row = (asset.row..)
-                .find(|row| taken.insert((asset.col, *row)))
+                .find(|row| taken.insert((col, *row)))
                 .unwrap_or(asset.row);
-            cell(
-                asset,
-                row,
-                facts.get(&asset.id).unwrap_or(&nothing),
-                layer,
-                now,
-            )
+            let facts = facts.get(&asset.id).unwrap_or(&nothing);
+            cell(asset, (row, col), facts, layer, now)
         })
         .collect();
     cells.sort_by_key(|c| (c.col, c.row));
@@ -239,13 +240,35 @@ pub fn heatmap(
     }
 }
 
+fn is_virtual(asset: &Asset) -> bool {
+    asset.attributes.contains_key("stands_in_for")
+}
+
+/// A stand-in is shown in the column of the place it is in, not in that of the asset it stands in for.
+fn column(twin: &Twin, asset: &Asset) -> u32 {
+    if !is_virtual(asset) {
+        return asset.col;
+    }
+    let beside = |a: &&Asset| a.locality == asset.locality && !is_virtual(a);
+    twin.assets
+        .values()
+        .find(beside)
+        .map_or(asset.col, |a| a.col)
+}
+
 fn column_title(twin: &Twin, asset: &Asset) -> String {
     twin.localities
         .get(&asset.locality)
         .map_or_else(|| asset.locality.clone(), |l| l.name.clone())
 }
 
-fn cell(asset: &Asset, row: u32, facts: &Facts, layer: Layer, now: Timestamp) -> Cell {
+fn cell(
+    asset: &Asset,
+    (row, col): (u32, u32),
+    facts: &Facts,
+    layer: Layer,
+    now: Timestamp,
+) -> Cell {
     let reading = match layer {
         Layer::Utilisation => facts.utilisation.map(|(v, at)| read(v, at, now)),
         Layer::FailureRisk => facts.failure_risk.map(|(v, at)| read(v, at, now)),
@@ -259,7 +282,7 @@ fn cell(asset: &Asset, row: u32, facts: &Facts, layer: Layer, now: Timestamp) ->
         asset: asset.id.clone(),
         kind: asset.kind.clone(),
         row,
-        col: asset.col,
+        col,
         value,
         text,
         level: value.map_or(0, |v| layer.level(v)),
@@ -393,6 +416,23 @@ mod tests {
             let cell = of(Layer::Maintenance, window(minutes, state));
             assert_eq!((cell.text.as_str(), cell.level), (text, level), "{minutes}");
         }
+    }
+
+    #[test]
+    fn a_stand_in_is_shown_where_it_is() {
+        let mut twin = twin(&["fan-1", "fan-1-stand-in", "fan-2", "fan-3"]);
+        for (id, locality, col) in [("fan-2", "rack-02", 1), ("fan-3", "rack-02", 1)] {
+            let fan = twin.assets.get_mut(id).unwrap();
+            (fan.locality, fan.col) = (locality.into(), col);
+        }
+        let stand_in = twin.assets.get_mut("fan-1-stand-in").unwrap();
+        stand_in.locality = "rack-02".into();
+        stand_in
+            .attributes
+            .insert("stands_in_for".into(), "fan-1".into());
+        let map = heatmap(&twin, &BTreeMap::new(), Layer::Utilisation, NOW);
+        let shown = map.cells.iter().find(|c| c.asset == "fan-1-stand-in");
+        assert_eq!(shown.map(|c| (c.row, c.col)), Some((2, 1)));
     }
 
     #[test]
