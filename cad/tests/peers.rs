@@ -36,7 +36,10 @@ point_mm = [45.0, 20.0, 30.0]
 
 fn design() -> Design {
     let mut brief = Brief::from_toml(BRIEF).unwrap();
-    let worn = LoadInputs { vibration_ratio: 4.0, ..LoadInputs::default() };
+    let worn = LoadInputs {
+        vibration_ratio: 4.0,
+        ..LoadInputs::default()
+    };
     let cases = load_cases(FailureMode::ImbalanceFromBearingWear, &worn, "boss").unwrap();
     brief.loads.extend(cases);
     redesign(&brief, 1, &mut |_| ControlFlow::Continue(())).unwrap()
