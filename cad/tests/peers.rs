@@ -8,6 +8,7 @@ use cad::brief::Brief;
 use cad::certificate::certify_mesh;
 use cad::design::{Design, redesign};
 use cad::fem::calculix::deck;
+use cad::fem::load::{FailureMode, LoadInputs, load_cases};
 use cad::fem::model::Model;
 use cad::field::voxelise::voxelise;
 
@@ -34,7 +35,13 @@ point_mm = [45.0, 20.0, 30.0]
 "#;
 
 fn design() -> Design {
-    let brief = Brief::from_toml(BRIEF).unwrap();
+    let mut brief = Brief::from_toml(BRIEF).unwrap();
+    let worn = LoadInputs {
+        vibration_ratio: 4.0,
+        ..LoadInputs::default()
+    };
+    let cases = load_cases(FailureMode::ImbalanceFromBearingWear, &worn, "boss").unwrap();
+    brief.loads.extend(cases);
     redesign(&brief, 1, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

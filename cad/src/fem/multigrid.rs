@@ -13,7 +13,7 @@ use super::grid::Grid;
 /// Chebyshev degree on the fine and coarse levels.
 const DEGREE: usize = 2;
 /// The smoother treats eigenvalues between the greatest and the greatest over this.
-const SPREAD: f64 = 8.0;
+const SPREAD: f64 = 12.0;
 /// Levels at most this large are solved directly.
 const DIRECT_NODES: usize = 150;
 
