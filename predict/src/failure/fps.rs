@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The failure prediction score of one unit: a calibrated probability for each named horizon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fps {
     /// Probability of failing within the horizon, by its name; never falls as the horizon grows.
     pub by_horizon: BTreeMap<String, f64>,
@@ -18,7 +18,7 @@ pub struct Fps {
 }
 
 /// Quantiles of the remaining life in hours.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LifeHours {
     /// One unit in twenty fails sooner.
     pub p05: f64,
