@@ -1,5 +1,7 @@
 //! The process.
 
+pub mod host;
+pub mod jobs;
 pub mod queue;
 pub mod store;
 #[cfg(test)]

@@ -9,106 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluation::{Evaluation, HorizonEvaluation, phm, rmse};
 use super::features::{FeaturePlan, STATISTICS};
-use super::fps::{Fps, LifeHours, Reason};
+use super::fps::{Fps, Reason};
+use super::life::{Band, Ending, bands, life_quantiles};
 use super::table::{Labels, Table, folds};
+use super::training::{Horizon, TrainError, Training, changing_metrics, check};
 use crate::Progress;
 use crate::calibrate::isotonic::Isotonic;
 use crate::calibrate::reliability::reliability;
-use crate::calibrate::survival::Survival;
 use crate::gbdt::{Binned, Boosted, Objective, Settings, Targets, train};
 use crate::history::{HistoryError, UnitHistory};
 use crate::rng::Rng;
 
 /// Folds over units, if there are that many.
 const FOLDS: usize = 5;
-/// Bands of predicted life that have quantiles of their own.
-const BANDS: usize = 12;
 /// Reasons an answer has at most.
 const REASONS: usize = 5;
-
-/// A span of time a probability is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Horizon {
-    /// Its name in answers, such as `7d`.
-    pub name: String,
-    /// Its length.
-    pub hours: f64,
-}
-
-impl Horizon {
-    /// One day, one week, thirty days: `1d`, `7d`, `30d`.
-    pub fn standard() -> Vec<Self> {
-        let spans = [("1d", 24.0), ("7d", 168.0), ("30d", 720.0)];
-        spans
-            .map(|(name, hours)| Self {
-                name: name.into(),
-                hours,
-            })
-            .into()
-    }
-}
-
-/// What a failure model is to be.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Training {
-    /// The horizons of its probabilities.
-    pub horizons: Vec<Horizon>,
-    /// How many rows it looks back.
-    pub window: usize,
-    /// Remaining life in hours beyond which units are not told apart: a healthy unit shows nothing yet.
-    pub cap: f64,
-    /// Seed of folds and samples.
-    pub seed: u64,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self {
-            horizons: Horizon::standard(),
-            window: 30,
-            cap: 125.0,
-            seed: 0,
-        }
-    }
-}
-
-/// Why a failure model cannot be trained.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A history is unusable.
-    #[error(transparent)]
-    History(#[from] HistoryError),
-    /// The histories do not name the same metrics at the same step.
-    #[error("history of unit `{unit}` does not share the step of {step_ms} ms with the first one")]
-    Step {
-        /// The unit that differs.
-        unit: String,
-        /// The step of the first unit.
-        step_ms: i64,
-    },
-    /// There is too little to learn from.
-    #[error("{units} units of which {failed} failed are too few, at least 4 and 2 are needed")]
-    TooFewUnits {
-        /// Units given.
-        units: usize,
-        /// Those that failed.
-        failed: usize,
-    },
-    /// No metric ever changes.
-    #[error("no metric of the histories ever changes")]
-    NothingChanges,
-    /// The training parameters make no sense.
-    #[error("training parameter `{name}` is {problem}")]
-    Parameter {
-        /// The parameter.
-        name: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The caller asked to stop.
-    #[error("training was stopped")]
-    Stopped,
-}
 
 /// Why a unit cannot be scored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,13 +64,6 @@ pub(super) struct Hazard {
     pub(super) horizon: Horizon,
     pub(super) trees: Boosted,
     pub(super) curve: Isotonic,
-}
-
-/// How far actual lives lay from a predicted life of about `centre` hours.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Band {
-    pub(super) centre: f64,
-    pub(super) offsets: LifeHours,
 }
 
 /// The trees of one fold, or of all units.
@@ -241,7 +149,7 @@ impl FailureModel {
             feature_hash: plan.hash(),
             step_ms: units[0].step_ms,
             cap: training.cap,
-            bands: bands(&table, &held, |_| true),
+            bands: bands(held.endings(&table, |_| true)),
             horizons: hazards
                 .map(|((horizon, trees), curve)| Hazard {
                     horizon,
@@ -433,86 +341,22 @@ impl HeldOut {
             }
         }
     }
+
+    fn endings(&self, table: &Table, keep: impl Fn(usize) -> bool) -> Vec<Ending> {
+        let ending = |row: usize| Ending {
+            predicted: self.life[row],
+            left: table.left_hours[row],
+            failed: table.failed[row],
+        };
+        (0..table.len())
+            .filter(|&row| keep(row))
+            .map(ending)
+            .collect()
+    }
 }
 
 fn clip(life: f64, cap: f64) -> f64 {
     life.clamp(0.0, cap)
-}
-
-/// Checks parameters and histories; answers the horizons in rising order.
-fn check(units: &[UnitHistory], training: &Training) -> Result<Vec<Horizon>, TrainError> {
-    let parameter = |name, problem| Err(TrainError::Parameter { name, problem });
-    if training.window == 0 {
-        return parameter("window", "zero rows");
-    }
-    if !(training.cap.is_finite() && training.cap > 0.0) {
-        return parameter("cap", "not a positive time");
-    }
-    let mut horizons = training.horizons.clone();
-    horizons.sort_by(|a, b| a.hours.total_cmp(&b.hours));
-    if horizons.is_empty() {
-        return parameter("horizons", "empty");
-    }
-    if !horizons
-        .iter()
-        .all(|horizon| horizon.hours.is_finite() && horizon.hours > 0.0)
-    {
-        return parameter("horizons", "not all positive times");
-    }
-    let same = |a: &Horizon, b: &Horizon| a.name == b.name || a.hours == b.hours;
-    if horizons
-        .iter()
-        .enumerate()
-        .any(|(i, a)| horizons[..i].iter().any(|b| same(a, b)))
-    {
-        return parameter("horizons", "holding one twice");
-    }
-    let failed = units.iter().filter(|unit| unit.failed).count();
-    if units.len() < 4 || failed < 2 {
-        return Err(TrainError::TooFewUnits {
-            units: units.len(),
-            failed,
-        });
-    }
-    let step_ms = units[0].step_ms;
-    for unit in units {
-        unit.check()?;
-        if unit.step_ms != step_ms {
-            return Err(TrainError::Step {
-                unit: unit.unit.clone(),
-                step_ms,
-            });
-        }
-    }
-    Ok(horizons)
-}
-
-/// The metrics of the first unit that every unit has and that are not the same number throughout.
-fn changing_metrics(units: &[UnitHistory]) -> Result<Vec<String>, TrainError> {
-    let mut changing = Vec::new();
-    for metric in &units[0].metrics {
-        let [mut low, mut high] = [f64::INFINITY, f64::NEG_INFINITY];
-        for unit in units {
-            let column = unit.columns(std::slice::from_ref(metric))?[0];
-            for value in unit
-                .rows
-                .iter()
-                .map(|row| row[column])
-                .filter(|x| x.is_finite())
-            {
-                low = low.min(value);
-                high = high.max(value);
-            }
-        }
-        if high - low > 1e-9 * high.abs().max(low.abs()) {
-            changing.push(metric.clone());
-        }
-    }
-    if changing.is_empty() {
-        Err(TrainError::NothingChanges)
-    } else {
-        Ok(changing)
-    }
 }
 
 /// What a calibration curve is fitted to.
@@ -520,50 +364,6 @@ fn examples(labels: &Labels, risk: &[f64], keep: impl Fn(usize) -> bool) -> Vec<
     let rows = (0..risk.len()).filter(|&row| keep(row));
     rows.map(|row| (risk[row], labels.values[row], labels.weights[row]))
         .collect()
-}
-
-/// Quantiles of actual minus predicted life, for neighbourhoods of the predicted life. Units still
-/// running enter as "longer than" (Kaplan–Meier).
-fn bands(table: &Table, held: &HeldOut, keep: impl Fn(usize) -> bool) -> Vec<Band> {
-    let mut rows: Vec<usize> = (0..table.len()).filter(|&row| keep(row)).collect();
-    rows.sort_by(|&a, &b| held.life[a].total_cmp(&held.life[b]));
-    let count = (rows.len() / 50).clamp(1, BANDS);
-    let band = |number: usize| {
-        let part = &rows[rows.len() * number / count..rows.len() * (number + 1) / count];
-        let centre = part.iter().map(|&row| held.life[row]).sum::<f64>() / part.len().max(1) as f64;
-        let error = |&row: &usize| (table.left_hours[row] - held.life[row], table.failed[row]);
-        let errors = Survival::fit(&part.iter().map(error).collect::<Vec<_>>());
-        let [p05, p50, p95] = [0.05, 0.5, 0.95].map(|share| errors.quantile(share));
-        Band {
-            centre,
-            offsets: LifeHours { p05, p50, p95 },
-        }
-    };
-    (0..count).map(band).collect()
-}
-
-/// The quantiles around a predicted life, between the centres of the bands on either side.
-fn life_quantiles(bands: &[Band], life: f64) -> LifeHours {
-    let after = bands.partition_point(|band| band.centre < life);
-    let low = &bands[after.saturating_sub(1)];
-    let high = &bands[after.min(bands.len() - 1)];
-    let span = high.centre - low.centre;
-    let way = if span > 0.0 {
-        ((life - low.centre) / span).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
-    let at = |of: fn(&LifeHours) -> f64| {
-        let [from, to] = [of(&low.offsets), of(&high.offsets)];
-        (life + from + way * (to - from)).max(0.0)
-    };
-    let p05 = at(|hours| hours.p05);
-    let p50 = at(|hours| hours.p50).max(p05);
-    LifeHours {
-        p05,
-        p50,
-        p95: at(|hours| hours.p95).max(p50),
-    }
 }
 
 /// The median of each feature over cut-offs at least `cap` hours before the end, or over all of them.
@@ -627,7 +427,7 @@ fn evaluate(
     };
     let mut covered = 0;
     for fold in 0..folds {
-        let others = bands(table, held, |row| held.fold[row] != fold);
+        let others = bands(held.endings(table, |row| held.fold[row] != fold));
         for &row in known.iter().filter(|&&row| held.fold[row] == fold) {
             let life = life_quantiles(&others, held.life[row]);
             let actual = table.left_hours[row];

@@ -8,9 +8,12 @@ mod evaluation;
 mod features;
 mod fps;
 mod hazard;
+mod life;
 mod table;
+mod training;
 
 pub use bytes::BytesError;
 pub use evaluation::{Evaluation, HorizonEvaluation, phm, rmse};
 pub use fps::{Fps, LifeHours, Reason};
-pub use hazard::{FailureModel, Horizon, ScoreError, TrainError, Training};
+pub use hazard::{FailureModel, ScoreError};
+pub use training::{Horizon, TrainError, Training};

@@ -1,7 +1,7 @@
 //! Every history, cut off at many points of its life: the rows a failure model learns from.
 
 use super::features::FeaturePlan;
-use super::hazard::TrainError;
+use super::training::TrainError;
 use crate::calibrate::survival::Survival;
 use crate::history::UnitHistory;
 use crate::rng::Rng;

@@ -1,7 +1,7 @@
 //! Features in bins: each value becomes one byte, so a split is chosen from a short histogram.
 
 /// Most bins per feature, the one for missing values included.
-pub(super) const MAX_BINS: usize = 128;
+pub(super) const MAX_BINS: usize = 255;
 
 /// A table of features, column by column, each value replaced by the number of its bin.
 ///

@@ -31,7 +31,7 @@ pub struct Taken {
     /// The step.
     pub claimed: Claimed,
     /// Its lease.
-    pub held: Held,
+    pub held: Arc<Held>,
     /// The hand that is busy with it.
     pub place: OwnedSemaphorePermit,
 }
@@ -103,7 +103,7 @@ impl Claiming {
             let full = claimed.len() == wanted;
             for claimed in claimed {
                 let Some(place) = places.split(1) else { break };
-                let held = self.heartbeat.hold(&claimed);
+                let held = Arc::new(self.heartbeat.hold(&claimed));
                 let taken = Taken {
                     claimed,
                     held,

@@ -114,10 +114,14 @@ async fn give_up(
     if step.position != steps::ADVANCE {
         return finish::end_failed(db, now, step, "attempts_exhausted", &message, false).await;
     }
+    runs::withdraw(db, now, &step.run_id).await?;
     let sql = "UPDATE step SET state = 'failed', error = $3, lease_owner = NULL, \
                lease_until = NULL, ended_at = $4 WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let values = values![step.id.as_str(), step.fence, message.as_str(), now];
     execute(db, sql, values).await?;
-    let failure = json!({ "code": "attempts_exhausted", "message": message });
+    let failure = json!({ "failure": {
+        "kind": "run", "code": "attempts_exhausted", "message": message,
+        "retryable": false, "position": null,
+    }});
     runs::end(db, now, &step.run_id, &RunEnd::Failed(failure)).await
 }

@@ -5,10 +5,10 @@
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use workflows::run::{CallOutcome, StepFailure};
 use workflows::steps::StepError;
 
 use crate::store::database::{FAR, execute, notify};
-use crate::store::journal::{Failure, Outcome};
 use crate::store::steps::{self, step};
 use crate::store::{StoreError, audit, events, journal, values};
 
@@ -23,7 +23,7 @@ pub async fn complete(
     db: &impl ConnectionTrait,
     now: i64,
     claimed: &Claimed,
-    outcome: &Outcome,
+    outcome: &CallOutcome,
 ) -> Result<(), StoreError> {
     let step = &claimed.0;
     let sql = "UPDATE step SET state = 'done', share_done = 1, waiting_for = NULL, error = NULL, \
@@ -81,7 +81,12 @@ pub async fn fail(
     Ok(Finished::Again(due))
 }
 
-async fn hold(db: &impl ConnectionTrait, claimed: &Claimed) -> Result<step::Model, StoreError> {
+/// Makes sure that a claimed step is still the caller's until the end of the transaction.
+///
+/// # Errors
+///
+/// `Stale` when it has passed to somebody else.
+pub async fn hold(db: &impl ConnectionTrait, claimed: &Claimed) -> Result<step::Model, StoreError> {
     let step = &claimed.0;
     // A write, though it changes nothing, so that the row is held until the end of the transaction.
     let sql = "UPDATE step SET attempt = attempt WHERE id = $1 AND fence = $2 AND state = 'leased'";
@@ -105,12 +110,12 @@ pub(super) async fn end_failed(
                WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let text = format!("{code}: {message}");
     let values = values![step.id.as_str(), step.fence, text, now];
-    let outcome = Outcome::Err(Failure {
+    let outcome = CallOutcome::Err(StepFailure {
         kind: step.kind.clone(),
         code: code.to_owned(),
         message: message.to_owned(),
         retryable,
-        position: step.position.clone(),
+        position: step.position.parse().ok(),
     });
     if execute(db, sql, values).await? == 0
         || !journal::answer(db, now, &step.run_id, &step.position, &outcome).await?

@@ -90,6 +90,13 @@ impl Heartbeat {
         }
     }
 
+    /// Asks everybody at work to stop, since the process does.
+    pub fn stop_all(&self) {
+        for lease in lock(&self.held).values() {
+            lease.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// How many leases are held.
     #[must_use]
     pub fn count(&self) -> usize {

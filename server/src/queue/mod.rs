@@ -9,7 +9,7 @@ mod settings;
 
 pub use backend::{StepBackend, Taken};
 pub use claim::{Claimed, Expired, claim, expire, release};
-pub use finish::{Advance, Finished, advance, complete, fail, park};
+pub use finish::{Advance, Finished, advance, complete, fail, hold, park};
 pub use heartbeat::{Heartbeat, Held};
 pub use listen::Queue;
 pub use settings::{Clock, LeaseSettings};

@@ -79,7 +79,7 @@ async fn apply(db: &impl ConnectionTrait, now: i64, kind: &ActionKind) -> Result
             stand_in,
             locality,
         } => {
-            let original = assets::get(db, asset).await?;
+            let original = assets::hold(db, asset).await?;
             assets::put(db, now, &stand_in_of(original, stand_in, locality)).await
         }
         ActionKind::RemoveStandIn { stand_in } => {
@@ -94,23 +94,23 @@ async fn apply(db: &impl ConnectionTrait, now: i64, kind: &ActionKind) -> Result
             Ok(())
         }
         ActionKind::SwapTo { from, to } => {
-            let mut serving = assets::get(db, to).await?;
+            let mut serving = assets::hold(db, to).await?;
             serving.state = AssetState::InService;
             assets::put(db, now, &serving).await?;
-            let mut relieved = assets::get(db, from).await?;
+            let mut relieved = assets::hold(db, from).await?;
             relieved.state = AssetState::StoodIn;
             relieved.attributes.insert("stand_in".into(), json!(to));
             assets::put(db, now, &relieved).await
         }
         ActionKind::AdjustBandwidth { asset, share } => {
-            let mut asset = assets::get(db, asset).await?;
+            let mut asset = assets::hold(db, asset).await?;
             asset
                 .attributes
                 .insert("bandwidth_share".into(), json!(share));
             assets::put(db, now, &asset).await
         }
         ActionKind::SwapPart { asset, build, .. } => {
-            let mut asset = assets::get(db, asset).await?;
+            let mut asset = assets::hold(db, asset).await?;
             asset.state = AssetState::InService;
             asset.attributes.insert("part_build".into(), json!(build));
             asset.attributes.insert("part_since_ms".into(), json!(now));

@@ -2,6 +2,7 @@
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
+use workflows::run::CallOutcome;
 
 use super::database::{execute, to_json};
 use super::{Page, StoreError, audit, events, journal, new_id, steps};
@@ -84,7 +85,8 @@ pub async fn answer(
             ))
         };
     }
-    let outcome = journal::Outcome::Ok(Value::Bool(given.answer));
+    let told = json!({ "answer": given.answer, "by": given.by, "comment": given.comment });
+    let outcome = CallOutcome::Ok(told);
     journal::answer(db, now, &row.run_id, &row.position, &outcome).await?;
     steps::wake(db, now, &row.run_id, steps::ADVANCE).await?;
     let detail = json!({ "run": row.run_id, "answer": given.answer, "comment": given.comment });

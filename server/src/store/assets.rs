@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use workflows::model::{Asset, Twin};
 
-use super::database::{execute, from_json, to_json};
+use super::database::{execute, for_update, from_json, one, to_json};
 use super::{StoreError, localities};
 
 table!(
@@ -40,6 +40,14 @@ pub async fn put(db: &impl ConnectionTrait, now: i64, asset: &Asset) -> Result<(
 /// One asset.
 pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<Asset, StoreError> {
     let row = asset::Entity::find_by_id(id.to_owned()).one(db).await?;
+    let row = row.ok_or_else(|| StoreError::unknown("asset", id))?;
+    from_json("asset", &row.body)
+}
+
+/// One asset, held until the end of the transaction.
+pub(super) async fn hold(db: &impl ConnectionTrait, id: &str) -> Result<Asset, StoreError> {
+    let sql = format!("SELECT * FROM asset WHERE id = $1 {}", for_update(db));
+    let row: Option<asset::Model> = one(db, &sql, values![id]).await?;
     let row = row.ok_or_else(|| StoreError::unknown("asset", id))?;
     from_json("asset", &row.body)
 }

@@ -221,22 +221,25 @@ pub(super) async fn finish(
     steps::wake(db, now, &row.run_id, &row.position).await
 }
 
-/// Calls off the builds of a run that ended: waiting ones end, cells are told of the rest.
-pub(super) async fn cancel_of_run(
+/// Calls off the builds of a run, or of one of its steps: waiting ones end, cells are told of the rest.
+pub async fn cancel(
     db: &impl ConnectionTrait,
     now: i64,
     run: &str,
+    position: Option<&str>,
 ) -> Result<(), StoreError> {
     let ending = BuildEnd::Failed {
         code: "cancelled".to_owned(),
-        message: "the run that ordered it has ended".to_owned(),
+        message: "the run that ordered it does not wait for it any more".to_owned(),
     };
     let sql = "UPDATE build SET cancel_requested = TRUE, \
                ending = CASE WHEN state = 'waiting' THEN $2 ELSE ending END, \
                ended_at = CASE WHEN state = 'waiting' THEN $3 ELSE ended_at END, \
                state = CASE WHEN state = 'waiting' THEN 'ended' ELSE state END \
-               WHERE run_id = $1 AND state <> 'ended'";
-    let values = values![run, to_json("build ending", &ending)?, now];
+               WHERE run_id = $1 AND (CAST($4 AS TEXT) IS NULL OR position = $4) \
+               AND state <> 'ended'";
+    let ending = to_json("build ending", &ending)?;
+    let values = values![run, ending, now, position.map(str::to_owned)];
     execute(db, sql, values).await?;
     Ok(())
 }

@@ -68,7 +68,7 @@ pub async fn emit(
     let waits: Vec<event_wait::Model> = all(db, sql, values![name, key]).await?;
     let mut answered = 0;
     for wait in waits {
-        let outcome = journal::Outcome::Ok(payload.clone());
+        let outcome = workflows::run::CallOutcome::Ok(payload.clone());
         if journal::answer(db, now, &wait.run_id, &wait.position, &outcome).await? {
             steps::wake(db, now, &wait.run_id, steps::ADVANCE).await?;
             answered += 1;
@@ -89,6 +89,17 @@ pub async fn wait_for(
     let sql = "INSERT INTO event_wait (run_id, position, name, key) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (run_id, position) DO NOTHING";
     execute(db, sql, values![run, position, name, key]).await?;
+    Ok(())
+}
+
+/// Forgets that a call waits for a fact.
+pub async fn wait_no_more(
+    db: &impl ConnectionTrait,
+    run: &str,
+    position: &str,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM event_wait WHERE run_id = $1 AND position = $2";
+    execute(db, sql, values![run, position]).await?;
     Ok(())
 }
 

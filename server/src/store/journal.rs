@@ -1,14 +1,14 @@
 //! What each run has been told so far.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use workflows::run::CallOutcome;
 
 use super::StoreError;
 use super::database::{execute, number, to_json};
 
 table!(
-    /// Journal entries; `outcome` is the JSON of an [`super::Outcome`], absent until the call is answered.
+    /// Journal entries; `outcome` is the JSON of an [`workflows::run::CallOutcome`], absent until the call is answered.
     journal, "journal", {
     #[sea_orm(primary_key, auto_increment = false)]
     run_id: String,
@@ -24,33 +24,6 @@ table!(
     recorded_at: i64,
     answered_at: Option<i64>,
 });
-
-/// How a call was answered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// With a value.
-    Ok(Value),
-    /// With a value too large for the journal, kept as the artifact of this digest.
-    Artifact(String),
-    /// With a failure.
-    Err(Failure),
-}
-
-/// How a step failed, as scripts see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The kind of step.
-    pub kind: String,
-    /// Stable code.
-    pub code: String,
-    /// What went wrong.
-    pub message: String,
-    /// Whether trying again might have helped.
-    pub retryable: bool,
-    /// Where in the script.
-    pub position: String,
-}
 
 /// A call to be recorded.
 #[derive(Debug, Clone)]
@@ -68,7 +41,7 @@ pub struct NewEntry<'a> {
     /// When it is answered whatever happens: a time-out, or the end of a sleep.
     pub due: Option<i64>,
     /// How it was answered, if at once.
-    pub outcome: Option<&'a Outcome>,
+    pub outcome: Option<&'a CallOutcome>,
 }
 
 /// Records calls in the order the script made them; a position already recorded is left as it is.
@@ -114,7 +87,7 @@ pub async fn answer(
     now: i64,
     run: &str,
     position: &str,
-    outcome: &Outcome,
+    outcome: &CallOutcome,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE journal SET outcome = $3, answered_at = $4 \
                WHERE run_id = $1 AND position = $2 AND outcome IS NULL";
@@ -129,6 +102,21 @@ pub async fn of_run(
 ) -> Result<Vec<journal::Model>, StoreError> {
     Ok(journal::Entity::find()
         .filter(journal::Column::RunId.eq(run))
+        .order_by_asc(journal::Column::Ordinal)
+        .all(db)
+        .await?)
+}
+
+/// The unanswered calls of a run that are due.
+pub async fn overdue(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+) -> Result<Vec<journal::Model>, StoreError> {
+    Ok(journal::Entity::find()
+        .filter(journal::Column::RunId.eq(run))
+        .filter(journal::Column::Outcome.is_null())
+        .filter(journal::Column::Due.lte(now))
         .order_by_asc(journal::Column::Ordinal)
         .all(db)
         .await?)

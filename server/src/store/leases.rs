@@ -171,11 +171,10 @@ async fn held(
     holder: Holder<'_>,
 ) -> Result<Grant, StoreError> {
     cells::check_epoch(db, now, holder.cell, holder.epoch).await?;
-    let build_id = get(db, holder.lease).await?.build;
-    let build = hold(db, &build_id).await?;
     let sql = format!("SELECT * FROM lease WHERE id = $1 {}", for_update(db));
     let lease: Option<lease::Model> = one(db, &sql, values![holder.lease]).await?;
     let lease = lease.ok_or_else(|| StoreError::unknown("lease", holder.lease))?;
+    let build = hold(db, &lease.build).await?;
     let good = lease.cell == holder.cell
         && lease.epoch == holder.epoch
         && lease.fence == holder.fence
@@ -200,8 +199,8 @@ pub struct Beat<'a> {
     pub ttl_ms: i64,
 }
 
-/// Renews a lease. One that was lost after the start comes back to life, since the cell evidently has the part.
-/// To be called in a transaction.
+/// Renews a lease. One that was lost after the start comes back to life, so that its cell may go on; the build stays
+/// uncertain until the cell says how it ended. To be called in a transaction.
 ///
 /// # Errors
 ///
@@ -216,12 +215,7 @@ pub async fn heartbeat(
     match grant.build.state()? {
         BuildState::Ended => return Err(ended(holder.lease)),
         BuildState::Waiting => return Err(StoreError::stale("lease", holder.lease)),
-        BuildState::Uncertain => {
-            set_state(db, &grant.build.id, BuildState::Started).await?;
-            let detail = json!({ "lease": holder.lease });
-            events::record(db, now, "build.found", &grant.build.id, &detail).await?;
-        }
-        BuildState::Leased | BuildState::Staged | BuildState::Started => {}
+        BuildState::Leased | BuildState::Staged | BuildState::Started | BuildState::Uncertain => {}
     }
     let sql = "UPDATE lease SET state = 'held', expires_at = $2 WHERE id = $1";
     execute(db, sql, values![holder.lease, now + beat.ttl_ms]).await?;
@@ -650,7 +644,8 @@ mod tests {
         let found = heartbeat(db, f.now(), holder(&grant, epoch), beat)
             .await
             .unwrap();
-        assert_eq!(found.build.state, "started");
+        assert_eq!(found.build.state, "uncertain");
+        assert_eq!(found.lease.state, "held");
         f.advance(TTL);
         expire(db, f.now()).await.unwrap();
         let report = json!({});

@@ -33,7 +33,7 @@ pub struct NewRun<'a> {
     pub revision: &'a str,
     /// What it is started with.
     pub event: &'a Value,
-    /// Seed of everything random in it; drawn from its id where there is none.
+    /// Seed of everything random in it; else the event's `seed`, else one drawn from its id.
     pub seed: Option<u64>,
     /// The decision that started it.
     pub decision: Option<&'a str>,
@@ -45,13 +45,11 @@ pub struct NewRun<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEnd {
     /// With what its script gave back.
-    Completed(Value),
+    Succeeded(Value),
     /// With a failure nobody caught.
     Failed(Value),
     /// Because somebody asked for it.
     Cancelled,
-    /// Because its script asked for something else than its journal holds.
-    Diverged(Value),
 }
 
 impl RunEnd {
@@ -59,10 +57,9 @@ impl RunEnd {
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
-            Self::Completed(_) => "completed",
+            Self::Succeeded(_) => "succeeded",
             Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
-            Self::Diverged(_) => "diverged",
         }
     }
 }
@@ -74,7 +71,8 @@ pub async fn create(
     new: &NewRun<'_>,
 ) -> Result<run::Model, StoreError> {
     let id = new_id(now);
-    let seed = new.seed.unwrap_or_else(|| seed_of(&id));
+    let named = new.event.get("seed").and_then(Value::as_u64);
+    let seed = new.seed.or(named).unwrap_or_else(|| seed_of(&id));
     let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at) \
                VALUES ($1, $2, $3, 'running', $4, $5, $6, $7)";
     let values = values![
@@ -129,6 +127,7 @@ pub async fn request_cancel(
     actor: &str,
     id: &str,
 ) -> Result<(), StoreError> {
+    steps::wake(db, now, id, steps::ADVANCE).await?;
     let sql = "UPDATE run SET cancel_requested = TRUE WHERE id = $1 AND ended_at IS NULL";
     if execute(db, sql, values![id]).await? == 0 {
         let run = get(db, id).await?;
@@ -137,11 +136,24 @@ pub async fn request_cancel(
             format_args!("run `{id}` is over: {}", run.state),
         ));
     }
-    steps::wake(db, now, id, steps::ADVANCE).await?;
     audit::record(db, now, actor, "cancel_run", id, &Value::Null).await
 }
 
-/// Ends a run and whatever of it has not ended: its steps, its waits, its builds. To be called in a transaction.
+/// Calls off whatever of a run has not ended: its builds, its steps, its waits, its approvals.
+///
+/// It comes before the run's own rows are written: every transaction takes builds, steps, waits, the advance, the
+/// run and then what is numbered, in this order, so that none waits for another in a circle.
+pub async fn withdraw(db: &impl ConnectionTrait, now: i64, id: &str) -> Result<(), StoreError> {
+    builds::cancel(db, now, id, None).await?;
+    steps::cancel_rest(db, now, id).await?;
+    execute(db, "DELETE FROM event_wait WHERE run_id = $1", values![id]).await?;
+    let sql = "UPDATE approval SET state = 'withdrawn', answered_at = $2 \
+               WHERE run_id = $1 AND state = 'open'";
+    execute(db, sql, values![id, now]).await?;
+    Ok(())
+}
+
+/// Ends a run, once. To be called in a transaction, after [`withdraw`].
 pub async fn end(
     db: &impl ConnectionTrait,
     now: i64,
@@ -149,10 +161,8 @@ pub async fn end(
     end: &RunEnd,
 ) -> Result<(), StoreError> {
     let (result, failure) = match end {
-        RunEnd::Completed(result) => (Some(to_json("result", result)?), None),
-        RunEnd::Failed(failure) | RunEnd::Diverged(failure) => {
-            (None, Some(to_json("failure", failure)?))
-        }
+        RunEnd::Succeeded(result) => (Some(to_json("result", result)?), None),
+        RunEnd::Failed(failure) => (None, Some(to_json("failure", failure)?)),
         RunEnd::Cancelled => (None, None),
     };
     let sql = "UPDATE run SET state = $2, result = $3, failure = $4, ended_at = $5 \
@@ -160,15 +170,33 @@ pub async fn end(
     if execute(db, sql, values![id, end.state(), result, failure, now]).await? == 0 {
         return Ok(());
     }
-    steps::cancel_rest(db, now, id).await?;
-    execute(db, "DELETE FROM event_wait WHERE run_id = $1", values![id]).await?;
-    let sql = "UPDATE approval SET state = 'withdrawn', answered_at = $2 \
-               WHERE run_id = $1 AND state = 'open'";
-    execute(db, sql, values![id, now]).await?;
-    builds::cancel_of_run(db, now, id).await?;
     let detail = json!({ "state": end.state() });
     events::record(db, now, "run.ended", id, &detail).await?;
     audit::record(db, now, "server", "end_run", id, &detail).await
+}
+
+/// Notes that a run waits for the world, or goes on.
+pub async fn set_state(db: &impl ConnectionTrait, id: &str, state: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE run SET state = $2 WHERE id = $1 AND ended_at IS NULL AND state <> $2";
+    execute(db, sql, values![id, state]).await?;
+    Ok(())
+}
+
+/// Stops a run whose script asks for something else than its journal holds; nothing of it is lost.
+pub async fn diverge(
+    db: &impl ConnectionTrait,
+    now: i64,
+    id: &str,
+    divergence: &Value,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE run SET state = 'diverged', failure = $2 \
+               WHERE id = $1 AND ended_at IS NULL AND state <> 'diverged'";
+    let text = to_json("divergence", divergence)?;
+    if execute(db, sql, values![id, text]).await? == 1 {
+        events::record(db, now, "run.diverged", id, divergence).await?;
+        audit::record(db, now, "server", "diverge_run", id, divergence).await?;
+    }
+    Ok(())
 }
 
 /// A seed that depends on the run's id alone.

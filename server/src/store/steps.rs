@@ -129,6 +129,10 @@ pub async fn wake(
                run_at = CASE WHEN state = 'ready' AND run_at > $3 THEN $3 ELSE run_at END \
                WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased')";
     execute(db, sql, values![run, position, now]).await?;
+    if position == ADVANCE {
+        let sql = "UPDATE run SET state = 'running' WHERE id = $1 AND state = 'waiting'";
+        execute(db, sql, values![run]).await?;
+    }
     notify(db).await
 }
 

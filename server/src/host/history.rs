@@ -1,0 +1,129 @@
+//! Samples of an asset onto one regular grid, as models want them.
+
+use std::collections::BTreeMap;
+
+use predict::history::UnitHistory;
+use predict::series::{Grid, ResampleError, Samples, resample};
+
+/// The metric that says how busy an asset is, 0–1.
+pub(super) const UTILISATION: &str = "utilisation";
+/// The finest step a history is told in.
+const FINEST_MS: i64 = 60_000;
+/// The longest history, in rows; the oldest rows go first.
+const MOST_ROWS: i64 = 20_000;
+/// How many steps a sample is believed without a newer one.
+const HOLD_STEPS: i64 = 3;
+
+/// All metrics of a unit on the grid of its own pace, ending with `until`.
+///
+/// The step is the usual distance of two samples, in whole minutes; the grid is laid so that the last sample falls
+/// into the last row.
+pub(super) fn unit_history(
+    unit: &str,
+    samples: &BTreeMap<String, Samples>,
+    failed: bool,
+) -> Result<UnitHistory, ResampleError> {
+    let metrics: Vec<String> = samples.keys().cloned().collect();
+    let times = || samples.values().flat_map(|s| s.times_ms.iter().copied());
+    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+        return Ok(UnitHistory {
+            unit: unit.to_owned(),
+            step_ms: FINEST_MS,
+            metrics,
+            rows: Vec::new(),
+            failed,
+        });
+    };
+    let step_ms = usual_step(samples);
+    let count = ((last - first) / step_ms + 1).min(MOST_ROWS);
+    let grid = Grid {
+        start_ms: last - (count - 1) * step_ms,
+        step_ms,
+        count: usize::try_from(count).unwrap_or_default(),
+        hold_ms: step_ms * HOLD_STEPS,
+    };
+    let columns: Vec<Vec<f64>> = samples
+        .values()
+        .map(|samples| resample(samples, &grid))
+        .collect::<Result<_, _>>()?;
+    let rows = (0..grid.count)
+        .map(|row| columns.iter().map(|column| column[row]).collect())
+        .collect();
+    Ok(UnitHistory {
+        unit: unit.to_owned(),
+        step_ms,
+        metrics,
+        rows,
+        failed,
+    })
+}
+
+/// The median distance of two samples of the same metric, rounded to whole minutes.
+fn usual_step(samples: &BTreeMap<String, Samples>) -> i64 {
+    let mut gaps: Vec<i64> = samples
+        .values()
+        .flat_map(|s| s.times_ms.windows(2).map(|pair| pair[1] - pair[0]))
+        .filter(|gap| *gap > 0)
+        .collect();
+    gaps.sort_unstable();
+    let median = gaps.get(gaps.len() / 2).copied().unwrap_or(FINEST_MS);
+    ((median + FINEST_MS / 2) / FINEST_MS * FINEST_MS).max(FINEST_MS)
+}
+
+/// The mean of a metric in each step of `[from, to)`; `None` where nothing was measured.
+pub(super) fn means(
+    samples: &Samples,
+    from_ms: i64,
+    to_ms: i64,
+    step_ms: i64,
+) -> Result<Vec<Option<f64>>, ResampleError> {
+    let step_ms = step_ms.max(1);
+    let count = ((to_ms - from_ms).max(0) + step_ms - 1) / step_ms;
+    let grid = Grid {
+        start_ms: from_ms,
+        step_ms,
+        count: usize::try_from(count).unwrap_or_default(),
+        hold_ms: step_ms * HOLD_STEPS,
+    };
+    let means = resample(samples, &grid)?;
+    Ok(means
+        .into_iter()
+        .map(|mean| mean.is_finite().then_some(mean))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_history_keeps_the_pace_of_its_samples() {
+        let samples = |values: &[f64]| Samples {
+            times_ms: (0..values.len() as i64).map(|n| n * HOUR).collect(),
+            values: values.to_vec(),
+        };
+        let metrics = BTreeMap::from([
+            ("a".to_owned(), samples(&[1.0, 2.0, 3.0])),
+            ("b".to_owned(), samples(&[4.0, 5.0, 6.0])),
+        ]);
+        let history = unit_history("fan-1", &metrics, true).unwrap();
+        assert_eq!(history.step_ms, HOUR);
+        assert_eq!(history.metrics, ["a", "b"]);
+        assert_eq!(history.rows, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]);
+        assert!(history.failed);
+    }
+
+    #[test]
+    fn a_mean_is_unknown_where_nothing_was_measured() {
+        let samples = Samples {
+            times_ms: vec![0, HOUR],
+            values: vec![0.5, 0.7],
+        };
+        let means = means(&samples, 0, 8 * HOUR, HOUR).unwrap();
+        assert_eq!(means.len(), 8);
+        assert_eq!(&means[..2], [Some(0.5), Some(0.7)]);
+        assert_eq!(means[7], None);
+    }
+}

@@ -1,0 +1,34 @@
+//! What steps see of the world: `workflows::host::Host` over storage, artifacts and telemetry.
+
+mod history;
+mod step_host;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use predict::series::Samples;
+
+pub use step_host::{StepHost, World};
+
+/// What went wrong behind one of the doors below; always worth another try.
+pub type Trouble = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where the bytes of artifacts lie, by digest (`sha256:…`).
+pub trait ArtifactBytes: Send + Sync {
+    /// Keeps bytes; the same digest is kept once.
+    fn put<'a>(&'a self, digest: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Trouble>>;
+    /// The bytes of a digest, if they are kept.
+    fn get<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>>;
+}
+
+/// Where the samples of assets lie.
+pub trait Telemetry: Send + Sync {
+    /// Every metric of an asset within `from_ms..=to_ms`.
+    fn samples<'a>(
+        &'a self,
+        asset: &'a str,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Samples>, Trouble>>;
+}

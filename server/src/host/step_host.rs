@@ -1,0 +1,370 @@
+//! The host of one attempt of one step. It blocks: steps run on threads that may.
+//!
+//! Every write is one transaction that first makes sure the step is still the attempt's: a worker that lost its
+//! lease leaves nothing behind.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use predict::history::UnitHistory;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use workflows::host::{Answer, Host};
+use workflows::model::{
+    Action, ArtifactRef, Asset, Build, Design, ModelRecord, NewBuild, NewDesign, NewModel,
+    NewWindow, NewWorkOrder, Part, Prediction, Technician, Timestamp, Twin, Window, WindowState,
+    WorkOrder,
+};
+use workflows::steps::StepError;
+
+use super::history::{UTILISATION, means, unit_history};
+use super::{ArtifactBytes, Telemetry};
+use crate::queue::{Claimed, Held, Queue, hold};
+use crate::store::artifacts::provenance;
+use crate::store::outcomes::NewOutcome;
+use crate::store::runs::run;
+use crate::store::{self, Database, DatabaseTransaction, StoreError};
+
+/// What every step of a process shares.
+#[derive(Clone)]
+pub struct World {
+    /// The queue, and behind it the database and the clock.
+    pub queue: Queue,
+    /// Where artifacts lie.
+    pub artifacts: Arc<dyn ArtifactBytes>,
+    /// Where samples lie.
+    pub telemetry: Arc<dyn Telemetry>,
+}
+
+/// The world as one attempt sees it.
+pub struct StepHost {
+    world: World,
+    run: run::Model,
+    claimed: Claimed,
+    held: Arc<Held>,
+    handle: Handle,
+}
+
+impl StepHost {
+    /// A host for a claimed step of a run; to be made on the runtime and used on a thread that may block.
+    #[must_use]
+    pub fn new(world: World, run: run::Model, claimed: Claimed, held: Arc<Held>) -> Self {
+        Self {
+            world,
+            run,
+            claimed,
+            held,
+            handle: Handle::current(),
+        }
+    }
+
+    fn db(&self) -> &Database {
+        self.world.queue.db()
+    }
+
+    fn now(&self) -> i64 {
+        self.world.queue.now()
+    }
+
+    /// The run and position what is written belongs to.
+    fn at(&self) -> (&str, &str) {
+        (&self.run.id, &self.claimed.0.position)
+    }
+
+    fn read<T>(&self, asked: impl Future<Output = Result<T, StoreError>>) -> Answer<T> {
+        self.handle.block_on(asked).map_err(|error| refusal(&error))
+    }
+
+    /// One fenced transaction.
+    fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, StoreError>,
+    ) -> Answer<T> {
+        let written = self.handle.block_on(async {
+            let tx = store::begin(&self.db().write).await?;
+            hold(&tx, &self.claimed).await?;
+            let made = work(&tx).await?;
+            tx.commit().await?;
+            Ok(made)
+        });
+        self.world.queue.notify_local();
+        written.map_err(|error| refusal(&error))
+    }
+
+    fn samples(
+        &self,
+        asset: &str,
+        from: i64,
+        to: i64,
+    ) -> Answer<std::collections::BTreeMap<String, predict::series::Samples>> {
+        self.handle
+            .block_on(self.world.telemetry.samples(asset, from, to))
+            .map_err(|trouble| unavailable("telemetry", &trouble))
+    }
+}
+
+impl Host for StepHost {
+    fn run(&self) -> &str {
+        &self.run.id
+    }
+
+    fn position(&self) -> &str {
+        &self.claimed.0.position
+    }
+
+    fn seed(&self) -> u64 {
+        self.run.seed.cast_unsigned()
+    }
+
+    fn progress(&self, share: f64, phase: &str) -> ControlFlow<()> {
+        self.held.progress(share, phase);
+        if self.held.should_stop() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn asset(&self, id: &str) -> Answer<Asset> {
+        self.read(store::assets::get(&self.db().read, id))
+    }
+
+    fn twin(&self) -> Answer<Twin> {
+        self.read(store::assets::twin(&self.db().read))
+    }
+
+    fn act(&self, action: &Action) -> Answer<()> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| {
+            store::actions::carry_out(tx, now, at, action).await?;
+            Ok(())
+        })
+    }
+
+    fn record_outcome(&self, asset: &str, kind: &str, at: Timestamp, note: &str) -> Answer<()> {
+        let (now, step) = (self.now(), self.at());
+        let new = NewOutcome {
+            asset,
+            kind,
+            at: at.0,
+            note,
+            step: Some(step),
+        };
+        self.write(async |tx| {
+            if store::outcomes::insert(tx, now, new).await? {
+                let detail = json!({ "kind": kind, "at": at, "run": step.0 });
+                store::events::record(tx, now, "outcome.recorded", asset, &detail).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn history(&self, asset: &str, until: Timestamp) -> Answer<UnitHistory> {
+        let samples = self.samples(asset, 0, until.0)?;
+        unit_history(asset, &samples, false).map_err(|e| StepError::failed("telemetry", e))
+    }
+
+    fn histories(&self, asset_kind: &str) -> Answer<Vec<UnitHistory>> {
+        let assets = self.read(store::assets::of_kind(&self.db().read, asset_kind))?;
+        let outcomes = self.read(store::outcomes::list(&self.db().read, None))?;
+        let mut histories = Vec::with_capacity(assets.len());
+        for asset in assets {
+            // A unit's life ends with its first failure; what it did after a repair is another life.
+            let failed_at = outcomes
+                .iter()
+                .find(|outcome| outcome.asset == asset.id && outcome.kind == "failed")
+                .map(|outcome| outcome.at);
+            let samples = self.samples(&asset.id, 0, failed_at.unwrap_or_else(|| self.now()))?;
+            let history = unit_history(&asset.id, &samples, failed_at.is_some())
+                .map_err(|e| StepError::failed("telemetry", e))?;
+            if !history.rows.is_empty() {
+                histories.push(history);
+            }
+        }
+        Ok(histories)
+    }
+
+    fn utilisation(
+        &self,
+        asset: &str,
+        from: Timestamp,
+        to: Timestamp,
+        step_ms: i64,
+    ) -> Answer<Vec<Option<f64>>> {
+        let mut samples = self.samples(asset, from.0 - 3 * step_ms, to.0)?;
+        let samples = samples.remove(UTILISATION).unwrap_or_default();
+        means(&samples, from.0, to.0, step_ms).map_err(|e| StepError::failed("telemetry", e))
+    }
+
+    fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>> {
+        let db = &self.db().read;
+        let row = self.read(store::models::champion(db, kind, asset_kind))?;
+        row.map(|row| row.record().map_err(|error| refusal(&error)))
+            .transpose()
+    }
+
+    fn store_model(&self, model: &NewModel) -> Answer<ModelRecord> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| {
+            let row = store::models::insert(tx, now, at, model).await?;
+            let champion = store::models::champion(tx, &row.kind, &row.asset_kind).await?;
+            let serves = match &champion {
+                Some(champion) => beats(&row.evaluation, &champion.evaluation),
+                None => true,
+            };
+            if serves {
+                store::models::crown(tx, &row).await?;
+            }
+            let detail = json!({ "asset_kind": row.asset_kind, "serves": serves });
+            store::events::record(tx, now, "model.trained", &row.id, &detail).await?;
+            row.record()
+        })
+    }
+
+    fn store_prediction(&self, prediction: &Prediction) -> Answer<()> {
+        let now = self.now();
+        self.write(async |tx| {
+            store::predictions::put(tx, now, prediction).await?;
+            let detail = json!({ "at": prediction.at });
+            let asset = &prediction.asset;
+            store::events::record(tx, now, "prediction.made", asset, &detail).await?;
+            Ok(())
+        })
+    }
+
+    fn put_artifact(&self, name: &str, media: &str, bytes: &[u8]) -> Answer<ArtifactRef> {
+        let artifact = ArtifactRef {
+            digest: format!("sha256:{}", store::sha256_hex(bytes)),
+            size_bytes: bytes.len() as u64,
+            media: media.to_owned(),
+        };
+        let bytes = Bytes::copy_from_slice(bytes);
+        // The bytes come first: a row never names what is not there.
+        self.handle
+            .block_on(self.world.artifacts.put(&artifact.digest, bytes))
+            .map_err(|trouble| unavailable("artifacts", &trouble))?;
+        let now = self.now();
+        let row = provenance::Model {
+            digest: artifact.digest.clone(),
+            run_id: self.run.id.clone(),
+            position: self.claimed.0.position.clone(),
+            name: name.to_owned(),
+            kind: self.claimed.0.kind.clone(),
+            revision: self.run.revision.clone(),
+            recorded_at: now,
+        };
+        self.write(async |tx| {
+            store::artifacts::put(tx, now, &artifact).await?;
+            store::artifacts::put_provenance(tx, &row).await
+        })?;
+        Ok(artifact)
+    }
+
+    fn artifact(&self, digest: &str) -> Answer<Vec<u8>> {
+        let bytes = self
+            .handle
+            .block_on(self.world.artifacts.get(digest))
+            .map_err(|trouble| unavailable("artifacts", &trouble))?;
+        match bytes {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(StepError::failed(
+                "unknown_artifact",
+                format_args!("there is no artifact `{digest}`"),
+            )),
+        }
+    }
+
+    fn part(&self, id: &str) -> Answer<Part> {
+        self.read(store::parts::get(&self.db().read, id))
+    }
+
+    fn store_design(&self, design: &NewDesign) -> Answer<Design> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| store::designs::insert(tx, now, at, design).await)
+    }
+
+    fn design(&self, id: &str) -> Answer<Design> {
+        self.read(store::designs::get(&self.db().read, id))
+    }
+
+    fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| store::builds::of_step(tx, now, at, order).await)
+    }
+
+    fn build(&self, id: &str) -> Answer<Build> {
+        self.read(async { store::builds::get(&self.db().read, id).await?.try_into() })
+    }
+
+    fn technicians(&self) -> Answer<Vec<Technician>> {
+        self.read(store::technicians::list(&self.db().read))
+    }
+
+    fn windows(&self, from: Timestamp, to: Timestamp) -> Answer<Vec<Window>> {
+        let db = &self.db().read;
+        self.read(store::windows::overlapping(db, from.0, to.0))
+    }
+
+    fn store_window(&self, window: &NewWindow) -> Answer<Window> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| store::windows::insert(tx, now, at, window).await)
+    }
+
+    fn window(&self, id: &str) -> Answer<Window> {
+        self.read(store::windows::get(&self.db().read, id))
+    }
+
+    fn finish_window(&self, id: &str) -> Answer<()> {
+        let now = self.now();
+        self.write(async |tx| {
+            store::windows::set_state(tx, now, "server", id, WindowState::Done).await?;
+            Ok(())
+        })
+    }
+
+    fn store_work_order(&self, order: &NewWorkOrder) -> Answer<WorkOrder> {
+        let (now, at) = (self.now(), self.at());
+        self.write(async |tx| store::work_orders::insert(tx, now, at, order).await)
+    }
+
+    fn notify(&self, subject: &str, payload: &Value) -> Answer<()> {
+        let (now, (run, position)) = (self.now(), self.at());
+        let id = format!("{run}/{position}/{subject}");
+        self.write(async |tx| {
+            store::outbox::put(tx, now, &id, subject, payload).await?;
+            store::events::record(tx, now, "notice.sent", subject, payload).await?;
+            Ok(())
+        })
+    }
+}
+
+/// A challenger serves if it is strictly better on what neither had seen.
+fn beats(challenger: &str, champion: &str) -> bool {
+    let error = |evaluation: &str| {
+        let evaluation: Value = serde_json::from_str(evaluation).ok()?;
+        evaluation.get("rmse_capped")?.as_f64()
+    };
+    match (error(challenger), error(champion)) {
+        (Some(challenger), Some(champion)) => challenger < champion,
+        (challenger, _) => challenger.is_some(),
+    }
+}
+
+/// What a step is told when storage says no: what is out of reach may come back, what is refused will not.
+fn refusal(error: &StoreError) -> StepError {
+    match error {
+        StoreError::Database(source) => unavailable("storage", source),
+        StoreError::Connect(source) => unavailable("storage", source),
+        StoreError::Stale { .. } => StepError::Cancelled,
+        StoreError::Unknown { what, .. } => {
+            StepError::failed(format!("unknown_{}", what.replace(' ', "_")), error)
+        }
+        StoreError::Refused { code, .. } => StepError::failed(*code, error),
+        StoreError::Corrupt { .. } => StepError::failed("corrupt", error),
+    }
+}
+
+fn unavailable(code: &str, error: &(impl std::fmt::Display + ?Sized)) -> StepError {
+    StepError::unavailable(code, error)
+}

@@ -1,0 +1,468 @@
+//! Advances one run: replays its script against its journal and records what the script asks for next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing::{info, warn};
+use workflows::model::Timestamp;
+use workflows::run::{
+    Call, CallOutcome, Ending, Entry, Journal, Progress, ReplayContext, StepFailure, StepOptions,
+    replay,
+};
+use workflows::script::{Limits, Script};
+
+use super::execute_step::{fetch, keep};
+use super::workers::WorkerContext;
+use crate::host::Trouble;
+use crate::queue::{self, Advance, Taken};
+use crate::store::database::{from_json, to_json};
+use crate::store::journal::{NewEntry, journal};
+use crate::store::runs::{RunEnd, run};
+use crate::store::scripts::Scripts;
+use crate::store::steps::NewStep;
+use crate::store::{self, DatabaseTransaction, StoreError};
+
+/// How long one replay may take.
+const REPLAY_TIME: Duration = Duration::from_secs(30);
+/// How often a step is tried unless its options say otherwise.
+const ATTEMPTS: u32 = 8;
+/// How long it waits before its second attempt unless its options say otherwise.
+const BACKOFF_MS: i64 = 1_000;
+
+/// Advances a claimed run and records how far it came.
+///
+/// # Errors
+///
+/// `Stale` when the advance has passed to somebody else; otherwise when the database does not answer.
+pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let now = queue.now();
+    let run = store::runs::get(&queue.db().read, &taken.claimed.0.run_id).await?;
+    if run.ended_at.is_some() {
+        return finish(context, taken, Advance::Over).await;
+    }
+    if run.cancel_requested {
+        return end(context, taken, &run, &[], &RunEnd::Cancelled).await;
+    }
+    if run.state == "diverged" {
+        return finish(context, taken, Advance::Until(None)).await;
+    }
+    answer_overdue(context, &run, now).await?;
+    match replayed(context, &run, now).await {
+        Err(Stop::Storage(error)) => Err(error),
+        Err(Stop::Again(why)) => {
+            warn!(error = &*why, run.id = %run.id, "failed to replay run {}; trying again", run.id);
+            finish(context, taken, Advance::Until(Some(now + BACKOFF_MS))).await
+        }
+        Err(Stop::Never { code, message }) => {
+            end(context, taken, &run, &[], &failed(code, &message)).await
+        }
+        Ok(Progress::Suspended { new, calls, .. }) => {
+            suspend(context, taken, &run, &new, &calls).await
+        }
+        Ok(Progress::Ended { new, ending }) => match ending {
+            Ending::Failed(failure) if failure.failure.code == "limit.deadline" => {
+                let due = queue.now() + BACKOFF_MS * 10;
+                finish(context, taken, Advance::Until(Some(due))).await
+            }
+            Ending::Failed(failure) => {
+                let failure = RunEnd::Failed(json!(failure));
+                end(context, taken, &run, &new, &failure).await
+            }
+            Ending::Succeeded { result } => {
+                end(context, taken, &run, &new, &RunEnd::Succeeded(result)).await
+            }
+        },
+        Ok(Progress::Diverged(divergence)) => {
+            let tx = store::begin(&queue.db().write).await?;
+            queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
+            store::runs::diverge(&tx, now, &run.id, &json!(divergence)).await?;
+            tx.commit().await?;
+            warn!(run.id = %run.id, "run {} diverged at {}", run.id, divergence.position);
+            Ok(())
+        }
+    }
+}
+
+/// Why there is no progress to record.
+enum Stop {
+    Storage(StoreError),
+    Again(Trouble),
+    Never { code: &'static str, message: String },
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+fn failed(code: &str, message: &str) -> RunEnd {
+    RunEnd::Failed(json!({ "failure": StepFailure {
+        kind: "run".to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retryable: false,
+        position: None,
+    }}))
+}
+
+/// Answers the calls that came due: a sleep is over, everything else timed out.
+async fn answer_overdue(
+    context: &WorkerContext,
+    run: &run::Model,
+    now: i64,
+) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let overdue = store::journal::overdue(&queue.db().read, now, &run.id).await?;
+    if overdue.is_empty() {
+        return Ok(());
+    }
+    let tx = store::begin(&queue.db().write).await?;
+    for entry in overdue {
+        let outcome = match entry.kind.as_str() {
+            "sleep" => CallOutcome::Ok(Value::Null),
+            "wait_event" => {
+                store::events::wait_no_more(&tx, &run.id, &entry.position).await?;
+                timed_out(&entry)
+            }
+            "approval" => {
+                store::approvals::expire(&tx, now, &run.id, &entry.position).await?;
+                timed_out(&entry)
+            }
+            _ => {
+                store::builds::cancel(&tx, now, &run.id, Some(&entry.position)).await?;
+                let error = "timeout: its time was up";
+                store::steps::expire(&tx, now, &run.id, &entry.position, error).await?;
+                timed_out(&entry)
+            }
+        };
+        store::journal::answer(&tx, now, &run.id, &entry.position, &outcome).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+fn timed_out(entry: &journal::Model) -> CallOutcome {
+    CallOutcome::Err(StepFailure {
+        kind: entry.kind.clone(),
+        code: "timeout".to_owned(),
+        message: format!("`{}` was not answered in time", entry.kind),
+        retryable: true,
+        position: entry.position.parse().ok(),
+    })
+}
+
+async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result<Progress, Stop> {
+    let script = script(context, run).await?;
+    let journal = journal_of(context, run).await?;
+    let event: Value = from_json("event", &run.event)?;
+    let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
+    let stop = Arc::new(AtomicBool::new(false));
+    let limits = Limits::batch().stopped_by(stop.clone());
+    let replaying = tokio::task::spawn_blocking(move || {
+        let context = ReplayContext {
+            run: &id,
+            now: Timestamp(now),
+            seed,
+            limits: &limits,
+        };
+        replay(&script, &event, &journal, &context)
+    });
+    tokio::pin!(replaying);
+    let replayed = match tokio::time::timeout(REPLAY_TIME, &mut replaying).await {
+        Ok(replayed) => replayed,
+        Err(_) => {
+            stop.store(true, Ordering::Relaxed);
+            replaying.await
+        }
+    };
+    replayed.map_err(|error| Stop::Again(error.into()))
+}
+
+async fn script(context: &WorkerContext, run: &run::Model) -> Result<Script, Stop> {
+    let db = &context.world.queue.db().read;
+    let revision = match Scripts::Workflows
+        .revision(db, &run.workflow, &run.revision)
+        .await
+    {
+        Err(error @ StoreError::Unknown { .. }) => {
+            return Err(Stop::Never {
+                code: "unknown_workflow",
+                message: error.to_string(),
+            });
+        }
+        revision => revision?,
+    };
+    context
+        .script(&revision.digest, || {
+            Script::compile(&revision.name, &revision.source)
+        })
+        .map_err(|error| Stop::Never {
+            code: "invalid_workflow",
+            message: error.to_string(),
+        })
+}
+
+async fn journal_of(context: &WorkerContext, run: &run::Model) -> Result<Journal, Stop> {
+    let rows = store::journal::of_run(&context.world.queue.db().read, &run.id).await?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        let input = from_json("journal input", &row.input)?;
+        let outcome = row
+            .outcome
+            .as_deref()
+            .map(|text| from_json("journal outcome", text))
+            .transpose()?;
+        let outcome = match outcome {
+            Some(CallOutcome::Ok(value)) => Some(CallOutcome::Ok(
+                fetch(&context.world, value).await.map_err(Stop::Again)?,
+            )),
+            outcome => outcome,
+        };
+        entries.push(Entry {
+            position: row.position.parse().map_err(|error| Stop::Never {
+                code: "corrupt_journal",
+                message: format!("{error}"),
+            })?,
+            kind: row.kind,
+            input: fetch(&context.world, input).await.map_err(Stop::Again)?,
+            input_digest: row.input_digest,
+            outcome,
+            line: row.line.and_then(|line| u32::try_from(line).ok()),
+        });
+    }
+    Ok(entries.into_iter().collect())
+}
+
+/// Ends an advance that records nothing.
+async fn finish(context: &WorkerContext, taken: &Taken, left: Advance) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let tx = store::begin(&queue.db().write).await?;
+    queue::advance(&tx, queue.now(), &taken.claimed, left).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Records the end of a run and calls off the rest of it.
+async fn end(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    new: &[Entry],
+    ending: &RunEnd,
+) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let now = queue.now();
+    let kept = Kept::of(context, new).await?;
+    let tx = store::begin(&queue.db().write).await?;
+    kept.append(&tx, now, &run.id, &[]).await?;
+    store::runs::withdraw(&tx, now, &run.id).await?;
+    queue::advance(&tx, now, &taken.claimed, Advance::Over).await?;
+    store::runs::end(&tx, now, &run.id, ending).await?;
+    tx.commit().await?;
+    let duration_ms = now - run.started_at;
+    info!(run.id = %run.id, run.workflow = %run.workflow, duration_ms,
+        "run {} of `{}` {}", run.id, run.workflow, ending.state());
+    Ok(())
+}
+
+/// Records what the script asks for, and leaves the run until something of it is answered or comes due.
+async fn suspend(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    new: &[Entry],
+    calls: &[Call],
+) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let now = queue.now();
+    let kept = Kept::of(context, new).await?;
+    let asked: Vec<Asked> = calls
+        .iter()
+        .map(|call| Asked::of(context, call, now))
+        .collect();
+    let refused = asked.iter().any(|asked| asked.refused.is_some());
+    let tx = store::begin(&queue.db().write).await?;
+    kept.append(&tx, now, &run.id, &asked).await?;
+    let due = store::journal::next_due(&tx, &run.id).await?;
+    // What was refused is answered, so the script goes on at once.
+    let due = if refused { Some(now) } else { due };
+    for (call, asked) in calls.iter().zip(&asked) {
+        if asked.refused.is_none() {
+            kept.see_to(&tx, now, &run.id, call, asked).await?;
+        }
+    }
+    queue::advance(&tx, now, &taken.claimed, Advance::Until(due)).await?;
+    let state = if refused { "running" } else { "waiting" };
+    store::runs::set_state(&tx, &run.id, state).await?;
+    if !calls.is_empty() {
+        let positions: Vec<String> = calls.iter().map(|c| c.position().to_string()).collect();
+        let detail = json!({ "positions": positions });
+        store::events::record(&tx, now, "run.advanced", &run.id, &detail).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// When a call comes due, and why it is refused, if it is.
+struct Asked {
+    position: String,
+    due: Option<i64>,
+    queue: String,
+    refused: Option<CallOutcome>,
+}
+
+impl Asked {
+    fn of(context: &WorkerContext, call: &Call, now: i64) -> Self {
+        let (due, queue, refused) = match call {
+            Call::Step { kind, options, .. } => {
+                let known = context.registry.get(kind).map(|step| step.queue());
+                let refused = refusal(kind, options, known.is_some());
+                let queue = options.queue.clone().or(known.map(str::to_owned));
+                (options.timeout_ms.map(|ms| now + ms), queue, refused)
+            }
+            Call::Sleep { until, .. }
+            | Call::WaitEvent { until, .. }
+            | Call::Approval { until, .. } => (Some(until.0), None, None),
+        };
+        let outcome = refused.map(|(code, message)| {
+            CallOutcome::Err(StepFailure {
+                kind: match call {
+                    Call::Step { kind, .. } => kind.clone(),
+                    _ => "run".to_owned(),
+                },
+                code: code.to_owned(),
+                message,
+                retryable: false,
+                position: Some(call.position().clone()),
+            })
+        });
+        Self {
+            position: call.position().to_string(),
+            due,
+            queue: queue.unwrap_or_default(),
+            refused: outcome,
+        }
+    }
+}
+
+/// What a step cannot be asked for, said at once instead of never being done.
+fn refusal(kind: &str, options: &StepOptions, known: bool) -> Option<(&'static str, String)> {
+    if !known {
+        return Some(("unknown_step", format!("there is no step of kind `{kind}`")));
+    }
+    let unsupported = [
+        ("concurrency_key", options.concurrency_key.is_some()),
+        ("idempotency_key", options.idempotency_key.is_some()),
+    ];
+    let (name, _) = unsupported.into_iter().find(|(_, used)| *used)?;
+    Some((
+        "unsupported_option",
+        format!("the option `{name}` is not served yet; leave it out"),
+    ))
+}
+
+/// New entries as the journal keeps them.
+struct Kept<'a> {
+    entries: Vec<(&'a Entry, String, Value, Option<CallOutcome>)>,
+}
+
+impl<'a> Kept<'a> {
+    async fn of(context: &WorkerContext, new: &'a [Entry]) -> Result<Self, StoreError> {
+        let world = &context.world;
+        let trouble = |trouble: Trouble| {
+            StoreError::refused(
+                "artifacts",
+                format_args!("a large value is not kept: {trouble}"),
+            )
+        };
+        let mut entries = Vec::with_capacity(new.len());
+        for entry in new {
+            let input = keep(world, entry.input.clone()).await.map_err(trouble)?;
+            let outcome = match &entry.outcome {
+                Some(CallOutcome::Ok(value)) => Some(CallOutcome::Ok(
+                    keep(world, value.clone()).await.map_err(trouble)?,
+                )),
+                outcome => outcome.clone(),
+            };
+            entries.push((entry, entry.position.to_string(), input, outcome));
+        }
+        Ok(Self { entries })
+    }
+
+    async fn append(
+        &self,
+        tx: &DatabaseTransaction,
+        now: i64,
+        run: &str,
+        asked: &[Asked],
+    ) -> Result<(), StoreError> {
+        let entries: Vec<NewEntry> = self
+            .entries
+            .iter()
+            .map(|(entry, position, input, outcome)| {
+                let asked = asked.iter().find(|asked| asked.position == *position);
+                NewEntry {
+                    position,
+                    kind: &entry.kind,
+                    input,
+                    input_digest: &entry.input_digest,
+                    line: entry.line.map(i64::from),
+                    due: asked.and_then(|asked| asked.due),
+                    outcome: asked
+                        .and_then(|asked| asked.refused.as_ref())
+                        .or(outcome.as_ref()),
+                }
+            })
+            .collect();
+        store::journal::append(tx, now, run, &entries).await
+    }
+
+    async fn see_to(
+        &self,
+        tx: &DatabaseTransaction,
+        now: i64,
+        run: &str,
+        call: &Call,
+        asked: &Asked,
+    ) -> Result<(), StoreError> {
+        let position = asked.position.as_str();
+        match call {
+            Call::Step {
+                kind,
+                input,
+                options,
+                ..
+            } => {
+                let kept = self.entries.iter().find(|kept| kept.1 == position);
+                let input = to_json("step input", kept.map_or(input, |kept| &kept.2))?;
+                let attempts = options
+                    .retry
+                    .map_or(ATTEMPTS, |again| again.saturating_add(1));
+                let new = NewStep {
+                    run,
+                    position,
+                    kind,
+                    queue: &asked.queue,
+                    priority: i64::from(options.priority),
+                    max_attempts: i64::from(attempts),
+                    backoff_ms: options.backoff_ms.unwrap_or(BACKOFF_MS),
+                    deadline: asked.due,
+                    input: &input,
+                };
+                store::steps::insert(tx, now, &new).await
+            }
+            Call::Sleep { .. } => Ok(()),
+            Call::WaitEvent { name, key, .. } => {
+                store::events::wait_for(tx, run, position, name, key).await
+            }
+            Call::Approval { role, subject, .. } => {
+                let at = (run, position);
+                store::approvals::ask(tx, now, at, (role, subject), asked.due).await
+            }
+        }
+    }
+}

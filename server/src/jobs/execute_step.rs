@@ -1,0 +1,171 @@
+//! Executes one step: its input out of the row, its output into the journal, all under the claim's fence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tracing::{info, warn};
+use workflows::model::ArtifactRef;
+use workflows::run::{CallOutcome, inline_stored, outline_large};
+use workflows::steps::{Outcome, StepError, Wait};
+
+use super::workers::WorkerContext;
+use crate::host::{StepHost, Trouble, World};
+use crate::queue::{self, Taken};
+use crate::store::database::{from_json, to_json};
+use crate::store::{self, StoreError};
+
+/// How often recording an ending is tried before the lease is left to run out.
+const TRIES: u32 = 4;
+
+/// Executes a claimed step and records how it left off.
+///
+/// # Errors
+///
+/// `Stale` when the step has passed to somebody else; otherwise when the database does not answer.
+pub(super) async fn execute_step(context: &WorkerContext, taken: &Taken) -> Result<(), StoreError> {
+    let step = &taken.claimed.0;
+    let left = match attempt(context, taken).await {
+        Err(StepError::Cancelled) if context.is_stopping() && !step.cancel_requested => {
+            // The process goes down, not the run: somebody else does it.
+            return queue::release(&context.world.queue.db().write, &[taken.claimed.clone()]).await;
+        }
+        Ok(Outcome::Done(output)) => match keep(&context.world, output).await {
+            Ok(output) => Ok(Outcome::Done(output)),
+            Err(trouble) => Err(StepError::unavailable("artifacts", trouble)),
+        },
+        left => left,
+    };
+    let mut tries = 0;
+    loop {
+        match record(context, taken, &left).await {
+            Err(error @ (StoreError::Database(_) | StoreError::Connect(_))) if tries < TRIES => {
+                warn!(error = &error as &dyn std::error::Error, step.kind = %step.kind,
+                    "failed to record step `{}`; trying again", step.kind);
+                tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                tries += 1;
+            }
+            recorded => return recorded,
+        }
+    }
+}
+
+async fn attempt(context: &WorkerContext, taken: &Taken) -> Result<Outcome<Value>, StepError> {
+    let step = &taken.claimed.0;
+    let storage = |error: StoreError| StepError::unavailable("storage", error);
+    let db = &context.world.queue.db().read;
+    let run = store::runs::get(db, &step.run_id).await.map_err(storage)?;
+    let input = from_json("step input", &step.input).map_err(storage)?;
+    let input = fetch(&context.world, input)
+        .await
+        .map_err(|trouble| StepError::unavailable("artifacts", trouble))?;
+    let host = StepHost::new(
+        context.world.clone(),
+        run,
+        taken.claimed.clone(),
+        taken.held.clone(),
+    );
+    let (registry, kind) = (Arc::clone(&context.registry), step.kind.clone());
+    // A blocking thread of its own, so that no computation can hold up a heartbeat.
+    let done = tokio::task::spawn_blocking(move || match registry.get(&kind) {
+        Some(step) => step.run(input, &host),
+        None => Err(StepError::failed(
+            "unknown_step",
+            format_args!("there is no step of kind `{kind}`"),
+        )),
+    });
+    match done.await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(StepError::unavailable(
+            "panicked",
+            format_args!("step `{}` panicked: {}", step.kind, said(error)),
+        )),
+    }
+}
+
+/// What a panic said.
+fn said(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default(),
+        Err(error) => error.to_string(),
+    }
+}
+
+async fn record(
+    context: &WorkerContext,
+    taken: &Taken,
+    left: &Result<Outcome<Value>, StepError>,
+) -> Result<(), StoreError> {
+    let queue = &context.world.queue;
+    let (now, step, claimed) = (queue.now(), &taken.claimed.0, &taken.claimed);
+    let tx = store::begin(&queue.db().write).await?;
+    match left {
+        Ok(Outcome::Done(output)) => {
+            let outcome = CallOutcome::Ok(output.clone());
+            queue::complete(&tx, now, claimed, &outcome).await?;
+            let duration_ms = now - step.started_at.unwrap_or(now);
+            info!(run.id = %step.run_id, step.position = %step.position, step.kind = %step.kind,
+                step.attempt, duration_ms, "finished step `{}` of run {}", step.kind, step.run_id);
+        }
+        Ok(Outcome::Waiting(wait)) => {
+            queue::park(&tx, now, claimed, &to_json("wait", wait)?).await?;
+            let Wait::Build(build) = wait;
+            info!(run.id = %step.run_id, step.position = %step.position, build.id = %build,
+                "step `{}` of run {} waits for build {build}", step.kind, step.run_id);
+        }
+        Err(failure) => {
+            let left = queue::fail(&tx, now, claimed, failure).await?;
+            warn!(run.id = %step.run_id, step.position = %step.position, step.kind = %step.kind,
+                step.attempt, code = failure.code(), ?left,
+                "step `{}` of run {} failed: {failure}", step.kind, step.run_id);
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A value as the journal keeps it: what is large goes to the artifacts.
+pub(super) async fn keep(world: &World, value: Value) -> Result<Value, Trouble> {
+    let mut large = None;
+    let kept = outline_large(value, |bytes| {
+        let digest = format!("sha256:{}", store::sha256_hex(bytes));
+        large = Some((digest.clone(), Bytes::copy_from_slice(bytes)));
+        Ok::<_, Trouble>(digest)
+    })?;
+    if let Some((digest, bytes)) = large {
+        let artifact = ArtifactRef {
+            digest,
+            size_bytes: bytes.len() as u64,
+            media: "application/json".to_owned(),
+        };
+        world.artifacts.put(&artifact.digest, bytes).await?;
+        store::artifacts::put(&world.queue.db().write, world.queue.now(), &artifact).await?;
+    }
+    Ok(kept)
+}
+
+/// The value itself, where the journal only kept its digest.
+pub(super) async fn fetch(world: &World, value: Value) -> Result<Value, Trouble> {
+    let mut missing = None;
+    // Asked once for the digest, and once more with the bytes.
+    let _ = inline_stored(value.clone(), |digest| {
+        missing = Some(digest.to_owned());
+        Ok::<_, serde_json::Error>(b"null".to_vec())
+    });
+    let Some(digest) = missing else {
+        return Ok(value);
+    };
+    let bytes = world
+        .artifacts
+        .get(&digest)
+        .await?
+        .ok_or_else(|| format!("there is no artifact `{digest}`"))?;
+    Ok(inline_stored(value, |_| {
+        Ok::<_, serde_json::Error>(bytes.to_vec())
+    })?)
+}

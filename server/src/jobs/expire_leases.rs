@@ -1,0 +1,50 @@
+//! Takes back what vanished holders held: steps of workers, builds of cells.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::queue::{self, Expired, Queue};
+use crate::store::{self, StoreError, leases};
+
+/// How often it looks; a lease is taken back at most this long after it ran out.
+const EVERY: Duration = Duration::from_millis(1_000);
+
+/// Looks for ever. Every process may: of two that look at once, each takes what the other has not.
+pub(super) async fn keep_expiring(queue: Queue) {
+    loop {
+        if let Err(error) = expire_leases(&queue).await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to take back expired leases"
+            );
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Takes back the leases that ran out; says what became of the steps, and how many builds were concerned.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn expire_leases(queue: &Queue) -> Result<(Expired, usize), StoreError> {
+    let now = queue.now();
+    let tx = store::begin(&queue.db().write).await?;
+    let steps = queue::expire(&tx, now).await?;
+    tx.commit().await?;
+    let tx = store::begin(&queue.db().write).await?;
+    let builds = leases::expire(&tx, now).await?;
+    tx.commit().await?;
+    if steps != Expired::default() || builds > 0 {
+        let Expired { again, exhausted } = steps;
+        info!(
+            again,
+            exhausted,
+            builds,
+            "took back {again} steps to try again, {exhausted} for good, and {builds} builds"
+        );
+        queue.notify_local();
+    }
+    Ok((steps, builds))
+}

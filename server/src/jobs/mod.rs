@@ -1,0 +1,11 @@
+//! What workers do: advance runs, execute steps, and the chores of the queue.
+
+mod advance_run;
+mod deliver_outbox;
+mod execute_step;
+mod expire_leases;
+mod workers;
+
+pub use deliver_outbox::{Webhook, deliver_outbox};
+pub use expire_leases::expire_leases;
+pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};
