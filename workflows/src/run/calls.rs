@@ -156,7 +156,10 @@ mod tests {
         map.insert("retry".into(), 2_i64.into());
         map.insert("timeout".into(), "2h".into());
         let options = options_of(&map).expect("known options");
-        assert_eq!((options.retry, options.timeout_ms), (Some(2), Some(7_200_000)));
+        assert_eq!(
+            (options.retry, options.timeout_ms),
+            (Some(2), Some(7_200_000))
+        );
         map.insert("timout".into(), "2h".into());
         let error = options_of(&map).expect_err("unknown");
         assert!(error.contains("did you mean `timeout`"), "{error}");

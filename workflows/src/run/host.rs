@@ -177,6 +177,15 @@ impl Recorder {
             input,
             input_digest,
         };
+        // Counted by what this replay asked, so that it is reached at the same call each time.
+        if self.visited.len() + self.new.len() >= self.entry_limit {
+            let message = format!(
+                "the journal is full at {} entries; split the work into several runs",
+                self.entry_limit
+            );
+            let failure = RunFailure::of_run("journal_full", &message, line);
+            return Err(self.halt(Halt::Failed(Box::new(failure))));
+        }
         if let Some(entry) = self.journal.get(&position) {
             if entry.kind != requested.kind || entry.input_digest != requested.input_digest {
                 let recorded = Some(Side::of(entry));
@@ -189,14 +198,6 @@ impl Recorder {
         if let Some(skipped) = self.left_over() {
             let (position, recorded) = (skipped.position.clone(), Some(Side::of(skipped)));
             return Err(self.diverge(position, line, recorded, requested));
-        }
-        if self.journal.len() + self.new.len() >= self.entry_limit {
-            let message = format!(
-                "the journal is full at {} entries; split the work into several runs",
-                self.entry_limit
-            );
-            let failure = RunFailure::of_run("journal_full", &message, line);
-            return Err(self.halt(Halt::Failed(Box::new(failure))));
         }
         self.new.push(Entry {
             position: position.clone(),
@@ -288,9 +289,12 @@ pub(super) fn register(engine: &mut Engine, shared: &Shared) {
 
 fn register_steps(engine: &mut Engine, shared: &Shared) {
     let s = shared.clone();
-    engine.register_fn("step", move |ctx: NativeCallContext, kind: &str, input: Dynamic| {
-        step(&s, &ctx, kind, &input, &Map::new())
-    });
+    engine.register_fn(
+        "step",
+        move |ctx: NativeCallContext, kind: &str, input: Dynamic| {
+            step(&s, &ctx, kind, &input, &Map::new())
+        },
+    );
     let s = shared.clone();
     engine.register_fn(
         "step",
@@ -299,9 +303,12 @@ fn register_steps(engine: &mut Engine, shared: &Shared) {
         },
     );
     let s = shared.clone();
-    engine.register_fn("start", move |ctx: NativeCallContext, kind: &str, input: Dynamic| {
-        start(&s, &ctx, kind, &input, &Map::new())
-    });
+    engine.register_fn(
+        "start",
+        move |ctx: NativeCallContext, kind: &str, input: Dynamic| {
+            start(&s, &ctx, kind, &input, &Map::new())
+        },
+    );
     let s = shared.clone();
     engine.register_fn(
         "start",
@@ -387,9 +394,10 @@ fn register_failures(engine: &mut Engine, shared: &Shared) {
         fail(&s, &ctx, "failed", reason)
     });
     let s = shared.clone();
-    engine.register_fn("fail", move |ctx: NativeCallContext, code: &str, reason: &str| {
-        fail(&s, &ctx, code, reason)
-    });
+    engine.register_fn(
+        "fail",
+        move |ctx: NativeCallContext, code: &str, reason: &str| fail(&s, &ctx, code, reason),
+    );
     let s = shared.clone();
     engine.register_fn("on_failure", move |undo: FnPtr| -> Answer {
         let mut recorder = running(&s)?;
@@ -409,13 +417,22 @@ fn register_times(engine: &mut Engine) {
     engine.register_fn("time_plus", |time: &str, span: &str| -> Answer {
         Ok(time_of(time)?.plus_ms(span_ms(span)?).to_string().into())
     });
-    #[expect(clippy::cast_precision_loss, reason = "spans of scripts are far below 2^53 ms")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "spans of scripts are far below 2^53 ms"
+    )]
     engine.register_fn("seconds_between", |from: &str, to: &str| -> Answer {
         Ok((time_of(to)?.since(time_of(from)?) as f64 / 1_000.0).into())
     });
 }
 
-fn step(shared: &Shared, ctx: &NativeCallContext, kind: &str, input: &Dynamic, options: &Map) -> Answer {
+fn step(
+    shared: &Shared,
+    ctx: &NativeCallContext,
+    kind: &str,
+    input: &Dynamic,
+    options: &Map,
+) -> Answer {
     let mut recorder = running(shared)?;
     let (input, options) = asked_for(kind, input, options)?;
     let (kind_of_call, input_of_call) = (kind.to_owned(), input.clone());
@@ -427,7 +444,13 @@ fn step(shared: &Shared, ctx: &NativeCallContext, kind: &str, input: &Dynamic, o
     })
 }
 
-fn start(shared: &Shared, ctx: &NativeCallContext, kind: &str, input: &Dynamic, options: &Map) -> Answer {
+fn start(
+    shared: &Shared,
+    ctx: &NativeCallContext,
+    kind: &str,
+    input: &Dynamic,
+    options: &Map,
+) -> Answer {
     let mut recorder = running(shared)?;
     let (input, options) = asked_for(kind, input, options)?;
     // The call itself has nothing to record; the step it starts is its child.
@@ -447,7 +470,11 @@ fn start(shared: &Shared, ctx: &NativeCallContext, kind: &str, input: &Dynamic, 
     }))
 }
 
-fn asked_for(kind: &str, input: &Dynamic, options: &Map) -> Result<(Value, StepOptions), Box<EvalAltResult>> {
+fn asked_for(
+    kind: &str,
+    input: &Dynamic,
+    options: &Map,
+) -> Result<(Value, StepOptions), Box<EvalAltResult>> {
     let refused = |code: &str, message: String| {
         thrown(&StepFailure {
             kind: kind.to_owned(),
@@ -507,13 +534,18 @@ fn wait_any(shared: &Shared, ctx: &NativeCallContext, handles: Array) -> Answer 
     let answered = handles
         .iter()
         .position(|h| recorder.outcome(&h.position).is_some());
-    let told = recorder.journal.get(&recorder.here(recorder.next + 1)).is_some();
+    let told = recorder
+        .journal
+        .get(&recorder.here(recorder.next + 1))
+        .is_some();
     if answered.is_none() && !told {
         return Err(recorder.halt(Halt::Suspended));
     }
     let input = handles.iter().map(|h| h.position.to_string()).collect();
     let index = recorder
-        .ask_at_once("wait_any", input, line(ctx), |_, _| answered.unwrap_or(0).into())?
+        .ask_at_once("wait_any", input, line(ctx), |_, _| {
+            answered.unwrap_or(0).into()
+        })?
         .as_int()
         .ok()
         .and_then(|index| usize::try_from(index).ok())
@@ -538,8 +570,9 @@ fn handles_of(items: Array) -> Result<Vec<Handle>, Box<EvalAltResult>> {
         .into_iter()
         .map(|item| {
             let kind = item.type_name();
-            item.try_cast::<Handle>()
-                .ok_or_else(|| format!("only what `start` gave can be waited for, not a {kind}").into())
+            item.try_cast::<Handle>().ok_or_else(|| {
+                format!("only what `start` gave can be waited for, not a {kind}").into()
+            })
         })
         .collect()
 }

@@ -1,4 +1,28 @@
 //! Durable runs: the journal, the calls a script may make, the replay, and the states of a run.
+//!
+//! ```
+//! use serde_json::json;
+//! use workflows::{
+//!     model::Timestamp,
+//!     run::{CallOutcome, Ending, Journal, Progress, ReplayContext, replay},
+//!     script::{Limits, Script},
+//! };
+//!
+//! let script = Script::compile("greet", r#"fn run(event) { step("notify", event).sent }"#).unwrap();
+//! let limits = Limits::workflow();
+//! let ctx = ReplayContext { run: "r1", now: Timestamp(0), seed: 1, limits: &limits };
+//! let event = json!({ "subject": "hello" });
+//! let mut journal = Journal::default();
+//!
+//! // The first replay asks for a step and suspends.
+//! let Progress::Suspended { new, calls, .. } = replay(&script, &event, &journal, &ctx) else { panic!() };
+//! new.into_iter().for_each(|entry| { journal.insert(entry); });
+//!
+//! // Somebody, somewhere, some day runs the step; the next replay finds the answer and goes on.
+//! journal.answer(calls[0].position(), CallOutcome::Ok(json!({ "sent": true })));
+//! let Progress::Ended { ending, .. } = replay(&script, &event, &journal, &ctx) else { panic!() };
+//! assert_eq!(ending, Ending::Succeeded { result: json!(true) });
+//! ```
 
 mod calls;
 mod host;

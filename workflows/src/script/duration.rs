@@ -79,7 +79,18 @@ mod tests {
 
     #[test]
     fn anything_else_says_what_is_wrong() {
-        for text in ["", "2", "h", "2 h", "-1s", "1.5h", "2y", "99999999999999w", "é", "1é"] {
+        for text in [
+            "",
+            "2",
+            "h",
+            "2 h",
+            "-1s",
+            "1.5h",
+            "2y",
+            "99999999999999w",
+            "é",
+            "1é",
+        ] {
             assert!(parse_ms(text).is_err(), "{text}");
         }
     }

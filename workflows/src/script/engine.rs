@@ -14,12 +14,16 @@ use rhai::{
     },
 };
 
-use super::{Panicked, ScriptError, on_big_stack, value};
+use super::{Panicked, ScriptError, memory, on_big_stack, value};
 
 /// How often, in operations, a running script looks at the stop flag.
 const STOP_MASK: u64 = 0xff;
 
 /// What a script may use at most.
+///
+/// Sizes are held against every value a function or an operator makes; what is piled up by putting values into maps
+/// and arrays by index is held against `cells` from time to time. Time is bounded by `stop` alone, for one operation
+/// may copy a large value.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Operations of one evaluation: a statement, an expression or a call each.
@@ -36,6 +40,8 @@ pub struct Limits {
     pub array_items: usize,
     /// Entries of one map, nested ones included.
     pub map_entries: usize,
+    /// Values, and 16-byte pieces of text, that the function at work holds altogether.
+    pub cells: usize,
     /// Variables alive at once.
     pub variables: usize,
     /// Functions of one script.
@@ -58,6 +64,7 @@ impl Limits {
             string_bytes: 64 << 10,
             array_items: 10_000,
             map_entries: 1_000,
+            cells: 1_000_000,
             variables: 256,
             functions: 128,
             journal_entries: 10_000,
@@ -65,12 +72,22 @@ impl Limits {
         }
     }
 
-    /// For decisions in bulk, and for one replay of a workflow.
+    /// For decisions in bulk and for tests of policies.
     #[must_use]
     pub fn batch() -> Self {
         Self {
             operations: 5_000_000,
             ..Self::decision()
+        }
+    }
+
+    /// For one replay of a workflow: room for what steps answer, verdicts and schedules among it.
+    #[must_use]
+    pub fn workflow() -> Self {
+        Self {
+            string_bytes: 1 << 20,
+            map_entries: 10_000,
+            ..Self::batch()
         }
     }
 
@@ -86,7 +103,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::batch()
+        Self::workflow()
     }
 }
 
@@ -172,6 +189,7 @@ pub(crate) fn limited_engine(limits: &Limits) -> Engine {
         .disable_symbol("eval")
         .disable_symbol("import")
         .disable_symbol("export");
+    memory::bound(&mut engine, limits.cells);
     if let Some(stop) = limits.stop.clone() {
         engine.on_progress(move |operations| {
             (operations & STOP_MASK == 0 && stop.load(Ordering::Relaxed)).then(|| "stop".into())
@@ -241,15 +259,48 @@ mod tests {
 
     #[test]
     fn every_limit_stops_the_script_that_breaks_it() {
-        for (limit, source) in [
-            ("limit.operations", "fn run() { loop { } }"),
-            ("limit.depth", "fn deep(n) { deep(n + 1) } fn run() { deep(0) }"),
-            ("limit.size", "fn run() { let s = \"x\"; loop { s += s; } }"),
-            ("limit.size", "fn run() { let a = [1]; loop { a += a; } }"),
-            ("limit.size", "fn run() { let a = []; loop { a = [a]; } }"),
-            ("limit.size", "fn run() { let m = #{}; let i = 0; loop { m[i.to_string()] = i; i += 1; } }"),
+        // Copying large values costs one operation each, so the sizes are kept small to keep the test short.
+        let limits = Limits {
+            array_items: 500,
+            cells: 10_000,
+            ..Limits::decision()
+        };
+        for (limit, body) in [
+            ("limit.operations", "loop { }"),
+            ("limit.depth", "deep(0)"),
+            ("limit.size", "let s = \"x\"; loop { s += s; }"),
+            ("limit.size", "let a = [1]; loop { a += a; }"),
+            ("limit.size", "let a = [1]; loop { a.push(1); }"),
+            ("limit.size", "let a = []; loop { a = [a]; }"),
+            (
+                "limit.size",
+                "let a = []; a.pad(400, 1); let m = #{}; let i = 0; loop { m[`${i}`] = a; i += 1; }",
+            ),
+            (
+                "limit.size",
+                "let m = #{}; let i = 0; loop { m.set(`${i}`, i); i += 1; }",
+            ),
         ] {
-            assert_eq!(code(source), limit, "{source}");
+            let source = format!("fn deep(n) {{ deep(n + 1) }} fn run() {{ {body} }}");
+            let error = run(&source, &limits).expect_err("a limit was expected");
+            assert_eq!(error.code, limit, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_script_piles_up_is_bounded_as_a_whole() {
+        for value in ["[1, 2].map(|x| a)", "a", "s + `${i}`"] {
+            let source = format!(
+                "fn run() {{
+                    let a = []; a.pad(4_000, 1);
+                    let s = \"x\"; while s.len() < 60_000 {{ s += s; }}
+                    let m = #{{}}; let i = 0;
+                    loop {{ m[`${{i}}`] = {value}; i += 1; }}
+                }}"
+            );
+            let source = source.replace("s += s", "s += s.sub_string(0, 60_000 - s.len())");
+            let error = run(&source, &Limits::decision()).expect_err("a limit was expected");
+            assert_eq!(error.code, "limit.size", "{value}: {error}");
         }
     }
 
@@ -260,7 +311,10 @@ mod tests {
         let many: String = (0..200).map(|i| format!("fn f{i}() {{ }}\n")).collect();
         assert_eq!(code(&many), "limit.functions");
         let variables: String = (0..300).map(|i| format!("let v{i} = {i}; ")).collect();
-        assert_eq!(code(&format!("fn run() {{ {variables} }}")), "limit.variables");
+        assert_eq!(
+            code(&format!("fn run() {{ {variables} }}")),
+            "limit.variables"
+        );
     }
 
     #[test]
@@ -287,8 +341,11 @@ mod tests {
 
     #[test]
     fn an_error_has_line_column_and_the_nearest_name() {
-        let error = run("fn run() {\n  let m = \"a\";\n  m.trimm()\n}", &Limits::decision())
-            .expect_err("unknown function");
+        let error = run(
+            "fn run() {\n  let m = \"a\";\n  m.trimm()\n}",
+            &Limits::decision(),
+        )
+        .expect_err("unknown function");
         assert_eq!((error.line, error.column), (Some(3), Some(5)));
         assert_eq!(error.nearest.as_deref(), Some("trim"));
         let error = Script::compile("p", "fn run() {\n  let x = ;\n}").expect_err("syntax");

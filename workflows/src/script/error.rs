@@ -61,7 +61,9 @@ impl ScriptError {
         };
         let found = Self::at(script, code, error.err_type().to_string(), error.position());
         match error.err_type() {
-            ParseErrorType::VariableUndefined(name) => found.meaning(nearest(name, words(source, name))),
+            ParseErrorType::VariableUndefined(name) => {
+                found.meaning(nearest(name, words(source, name)))
+            }
             _ => found,
         }
     }
@@ -92,7 +94,10 @@ impl ScriptError {
         match inner {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
                 let name = signature.split([' ', '(']).next().unwrap_or(signature);
-                found.meaning(nearest(name, known_functions(script).iter().map(String::as_str)))
+                found.meaning(nearest(
+                    name,
+                    known_functions(script).iter().map(String::as_str),
+                ))
             }
             EvalAltResult::ErrorPropertyNotFound(name, _) => {
                 found.meaning(nearest(name, words(script.source(), name)))

@@ -5,10 +5,13 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (name.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (distance(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
+        .map(|candidate| {
+            let lengths = candidate.len().abs_diff(name.len());
+            (distance(name, candidate), lengths, candidate)
+        })
+        .filter(|(distance, ..)| *distance <= limit)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) between two names.
@@ -40,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_slip_finds_its_name_and_nonsense_finds_none() {
-        let names = ["critical_dependents", "fps", "utilisation", "step"];
+        let names = ["critical_dependents", "fps", "utilisation", "step", "set"];
         assert_eq!(
             nearest("critical_dependants", names),
             Some("critical_dependents")
