@@ -447,7 +447,9 @@ mod tests {
     async fn a_step_given_back_was_not_attempted(f: Fresh) {
         one_step(&f).await;
         let claimed = take(&f, "io").await.unwrap();
-        release(&f.db.write, &[claimed.clone()]).await.unwrap();
+        release(&f.db.write, std::slice::from_ref(&claimed))
+            .await
+            .unwrap();
         let again = take(&f, "io").await.unwrap();
         assert_eq!((again.0.attempt, again.0.fence), (1, claimed.0.fence + 1));
         let late = done(&f, &claimed, 1).await;
