@@ -205,6 +205,7 @@ mod tests {
         an_unknown_step_is_told_to_the_script,
         many_runs_share_the_hands,
         a_run_that_crashes_its_advance_is_given_up,
+        a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
     );
 
     struct Double;
@@ -732,5 +733,33 @@ mod tests {
         let late = Claimed(steps::at(&f.db.read, &id, ADVANCE).await.unwrap());
         let late = queue::advance(&f.db.write, f.now(), &late, Advance::Over).await;
         assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+    }
+
+    async fn a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing(f: Fresh) {
+        let id = f.start(THREE, json!({ "n": 1 })).await;
+        let entry = journal::NewEntry {
+            position: "1",
+            kind: "tell",
+            input: &json!({}),
+            input_digest: "sha256:0",
+            line: None,
+            due: None,
+            outcome: None,
+        };
+        journal::append(&f.db.write, f.now(), &id, &[entry])
+            .await
+            .unwrap();
+        let working = work_on(&f);
+        let run = until(|| async {
+            let run = runs::get(&f.db.read, &id).await.unwrap();
+            (run.state == "diverged").then_some(run)
+        })
+        .await;
+        assert_eq!(run.ended_at, None);
+        let sides: Value = serde_json::from_str(run.failure.as_deref().unwrap()).unwrap();
+        assert_eq!(sides["recorded"]["kind"], "tell");
+        assert_eq!(sides["requested"]["kind"], "double");
+        assert_eq!(count(&f, "journal").await, 1);
+        working.stop().await;
     }
 }
