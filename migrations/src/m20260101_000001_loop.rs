@@ -186,6 +186,7 @@ CREATE TABLE run (
     revision TEXT NOT NULL,
     state TEXT NOT NULL,
     event TEXT NOT NULL,
+    asset TEXT,
     seed BIGINT NOT NULL,
     decision TEXT,
     result TEXT,
@@ -195,6 +196,7 @@ CREATE TABLE run (
     ended_at BIGINT
 );
 CREATE INDEX run_by_state ON run (state, id);
+CREATE INDEX run_by_asset ON run (asset, id);
 CREATE TABLE step (
     id TEXT PRIMARY KEY,
     run_id TEXT NOT NULL REFERENCES run (id),
@@ -366,6 +368,7 @@ CREATE TABLE maintenance_window (
     created_at BIGINT NOT NULL,
     UNIQUE (run_id, position)
 );
+CREATE INDEX window_by_asset ON maintenance_window (asset, id);
 CREATE INDEX window_by_time ON maintenance_window (from_at, to_at);
 CREATE TABLE work_order (
     id TEXT PRIMARY KEY,

@@ -1,12 +1,20 @@
 //! What the tests of storage and queue share: a fresh database of either kind, and one test body for both.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use predict::series::Samples;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use crate::store::{Database, new_id};
+use crate::host::{ArtifactBytes, Telemetry, Trouble};
+use crate::queue::{LeaseSettings, Queue};
+use crate::store::runs::{self, NewRun};
+use crate::store::scripts::Scripts;
+use crate::store::{Database, begin, new_id};
 
 /// A database nobody else uses, removed afterwards where it is a file.
 pub struct Fresh {
@@ -21,6 +29,7 @@ pub struct Fresh {
 pub const NOW: i64 = 1_767_225_600_000;
 
 impl Fresh {
+    /// A database file.
     pub async fn sqlite() -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let db = Database::open_sqlite(&dir.path().join("test.db"))
@@ -80,3 +89,77 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+impl Fresh {
+    /// A queue over the database that lives by the test's clock.
+    pub fn queue(&self) -> Queue {
+        let clock = self.clock.clone();
+        Queue::new(
+            self.db.clone(),
+            Arc::new(move || clock.load(Ordering::SeqCst)),
+            LeaseSettings {
+                poll_ms: 20,
+                step_heartbeat_ms: 50,
+                ..LeaseSettings::default()
+            },
+        )
+    }
+
+    /// Starts a run of a script.
+    pub async fn start(&self, source: &str, event: serde_json::Value) -> String {
+        let db = &self.db.write;
+        let now = self.now();
+        let revision = Scripts::Workflows
+            .activate(db, now, "test", source)
+            .await
+            .expect("a revision");
+        let new = NewRun {
+            workflow: "test",
+            revision: &revision.digest,
+            event: &event,
+            seed: None,
+            decision: None,
+            actor: "test",
+        };
+        let tx = begin(db).await.expect("a transaction");
+        let run = runs::create(&tx, now, &new).await.expect("a run");
+        tx.commit().await.expect("a commit");
+        run.id
+    }
+}
+
+/// Artifacts in memory.
+#[derive(Default)]
+pub struct Kept(Mutex<BTreeMap<String, Bytes>>);
+
+impl ArtifactBytes for Kept {
+    fn put<'a>(&'a self, digest: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Trouble>> {
+        let mut kept = self.0.lock().expect("no panic while held");
+        kept.insert(digest.to_owned(), bytes);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn get<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>> {
+        let found = self
+            .0
+            .lock()
+            .expect("no panic while held")
+            .get(digest)
+            .cloned();
+        Box::pin(async { Ok(found) })
+    }
+}
+
+/// No samples at all.
+pub struct Silent;
+
+impl Telemetry for Silent {
+    fn samples<'a>(
+        &'a self,
+        _: &'a str,
+        _: i64,
+        _: i64,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, Samples>, Trouble>> {
+        Box::pin(async { Ok(BTreeMap::new()) })
+    }
+}

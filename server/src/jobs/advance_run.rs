@@ -161,7 +161,7 @@ async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result
     let event: Value = from_json("event", &run.event)?;
     let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
     let stop = Arc::new(AtomicBool::new(false));
-    let limits = Limits::batch().stopped_by(stop.clone());
+    let limits = Limits::workflow().stopped_by(stop.clone());
     let replaying = tokio::task::spawn_blocking(move || {
         let context = ReplayContext {
             run: &id,

@@ -9,12 +9,17 @@ use crate::store::outbox::outbox;
 use crate::store::{self, StoreError};
 
 /// Where messages go.
-#[derive(Debug, Clone, Default)]
-pub struct Webhook {
-    /// The address they are posted to; without one they are only recorded.
-    pub url: Option<String>,
-    /// What posts them.
-    pub client: reqwest::Client,
+#[derive(Debug, Clone)]
+pub enum Webhook {
+    /// Into the record of deliveries alone.
+    Recorded,
+    /// To an address, and into the record.
+    Posted {
+        /// The address.
+        url: String,
+        /// What posts them.
+        client: reqwest::Client,
+    },
 }
 
 /// What a message that was only recorded is recorded to have gone to.
@@ -62,11 +67,10 @@ async fn post(
     webhook: &Webhook,
     message: &outbox::Model,
 ) -> Result<(String, Option<i64>), reqwest::Error> {
-    let Some(url) = &webhook.url else {
+    let Webhook::Posted { url, client } = webhook else {
         return Ok((RECORD.to_owned(), None));
     };
-    let answer = webhook
-        .client
+    let answer = client
         .post(url)
         .timeout(TIMEOUT)
         .header("content-type", "application/json")

@@ -29,7 +29,11 @@ pub(super) async fn execute_step(context: &WorkerContext, taken: &Taken) -> Resu
     let left = match attempt(context, taken).await {
         Err(StepError::Cancelled) if context.is_stopping() && !step.cancel_requested => {
             // The process goes down, not the run: somebody else does it.
-            return queue::release(&context.world.queue.db().write, &[taken.claimed.clone()]).await;
+            return queue::release(
+                &context.world.queue.db().write,
+                std::slice::from_ref(&taken.claimed),
+            )
+            .await;
         }
         Ok(Outcome::Done(output)) => match keep(&context.world, output).await {
             Ok(output) => Ok(Outcome::Done(output)),

@@ -168,3 +168,598 @@ async fn work(context: WorkerContext, taken: Taken) {
     }
     context.world.queue.notify_local();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
+
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+    use tokio::sync::oneshot;
+    use workflows::host::Host;
+    use workflows::model::{BuildEnd, NewBuild};
+    use workflows::steps::{Outcome, Step, StepError, Wait};
+
+    use super::*;
+    use crate::jobs::expire_leases;
+    use crate::queue::{self, Advance, Claimed};
+    use crate::store::database::number;
+    use crate::store::leases::{Ask, Holder};
+    use crate::store::runs::run;
+    use crate::store::{self, approvals, events, journal, leases, runs, steps, values};
+    use crate::testing::{Fresh, Kept, Silent, on_both};
+
+    on_both!(
+        three_steps_run_to_the_end,
+        a_step_whose_worker_died_is_done_by_another_and_recorded_once,
+        an_advance_that_died_before_its_commit_left_nothing,
+        a_failure_is_thrown_where_it_may_be_caught,
+        a_panic_is_one_attempt,
+        a_build_parks_its_step_and_its_end_wakes_it,
+        time_and_people_and_events_move_a_run,
+        what_is_not_answered_in_time_times_out,
+        a_run_is_cancelled_with_all_it_started,
+        a_large_output_is_kept_by_its_digest,
+        what_a_step_writes_is_written_once,
+        an_unknown_step_is_told_to_the_script,
+        many_runs_share_the_hands,
+        a_run_that_crashes_its_advance_is_given_up,
+        a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
+    );
+
+    struct Double;
+
+    #[derive(Deserialize)]
+    struct Number {
+        n: i64,
+    }
+
+    impl Step for Double {
+        const KIND: &'static str = "double";
+        type Input = Number;
+        type Output = Value;
+
+        fn run(&self, input: Number, host: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            if input.n < 0 {
+                return Err(StepError::failed("negative", "only what is positive"));
+            }
+            let bytes = input.n.to_string();
+            let kept = host.put_artifact("number", "text/plain", bytes.as_bytes())?;
+            Ok(Outcome::Done(
+                json!({ "n": input.n * 2, "digest": kept.digest }),
+            ))
+        }
+    }
+
+    /// Panics the first time.
+    struct Shaky(AtomicU32);
+
+    impl Step for Shaky {
+        const KIND: &'static str = "shaky";
+        type Input = Value;
+        type Output = Value;
+
+        fn run(&self, _: Value, _: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            let before = self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(before > 0, "the first time is the hardest");
+            Ok(Outcome::Done(json!(before)))
+        }
+    }
+
+    struct Build;
+
+    impl Step for Build {
+        const KIND: &'static str = "build";
+        type Input = Value;
+        type Output = Value;
+
+        fn run(&self, _: Value, host: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            let order = NewBuild {
+                gcode: "sha256:00".into(),
+                gcode_size_bytes: 1,
+                material: "petg".into(),
+                printer: "p".into(),
+                design: "d".into(),
+            };
+            let build = host.build_of_this_step(&order)?;
+            match build.ended {
+                Some(BuildEnd::Completed { scan, .. }) => Ok(Outcome::Done(json!(scan))),
+                Some(BuildEnd::Failed { code, message }) => Err(StepError::failed(code, message)),
+                None => Ok(Outcome::Waiting(Wait::Build(build.id))),
+            }
+        }
+    }
+
+    struct Large;
+
+    impl Step for Large {
+        const KIND: &'static str = "large";
+        type Input = Value;
+        type Output = Value;
+
+        fn run(&self, input: Value, _: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            Ok(Outcome::Done(match input.as_array() {
+                Some(numbers) => json!(numbers.len()),
+                None => json!(vec![1.0 / 3.0; 9_000]),
+            }))
+        }
+    }
+
+    /// Says the same to the world however often it runs.
+    struct Tell;
+
+    impl Step for Tell {
+        const KIND: &'static str = "tell";
+        type Input = Value;
+        type Output = Value;
+
+        fn run(&self, input: Value, host: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            for _ in 0..2 {
+                host.notify("told", &input)?;
+                host.put_artifact("words", "text/plain", b"words")?;
+            }
+            Ok(Outcome::Done(Value::Null))
+        }
+    }
+
+    fn context(f: &Fresh) -> WorkerContext {
+        let registry = Registry::default()
+            .register(Double)
+            .register(Shaky(AtomicU32::new(0)))
+            .register(Build)
+            .register(Large)
+            .register(Tell);
+        let world = World {
+            queue: f.queue(),
+            artifacts: Arc::new(Kept::default()),
+            telemetry: Arc::new(Silent),
+        };
+        WorkerContext::new(world, Arc::new(registry))
+    }
+
+    /// Workers that stop when this is dropped, or in order when told to.
+    struct Working {
+        stop: Option<oneshot::Sender<()>>,
+        ended: tokio::task::JoinHandle<Result<(), WorkerError>>,
+        queue: queue::Queue,
+    }
+
+    fn work_on(f: &Fresh) -> Working {
+        let context = context(f);
+        let queue = context.world.queue.clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let queues = all_queues(&context.registry);
+        let ended = tokio::spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.await;
+            };
+            run_workers(context, &queues, shutdown).await
+        });
+        Working {
+            stop: Some(stop),
+            ended,
+            queue,
+        }
+    }
+
+    impl Working {
+        async fn stop(mut self) {
+            drop(self.stop.take());
+            let ended = tokio::time::timeout(Duration::from_secs(20), self.ended).await;
+            ended
+                .expect("the workers stop")
+                .expect("no panic")
+                .expect("no error");
+        }
+    }
+
+    /// Looks until it finds something.
+    async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+        for _ in 0..1_500 {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nothing came of it in 30 s");
+    }
+
+    async fn ended(f: &Fresh, id: &str) -> run::Model {
+        until(|| async {
+            let run = runs::get(&f.db.read, id).await.unwrap();
+            run.ended_at.is_some().then_some(run)
+        })
+        .await
+    }
+
+    async fn waiting(f: &Fresh, id: &str) -> run::Model {
+        until(|| async {
+            let run = runs::get(&f.db.read, id).await.unwrap();
+            assert_eq!(run.ended_at, None, "{run:?}");
+            (run.state == "waiting").then_some(run)
+        })
+        .await
+    }
+
+    fn result(run: &run::Model) -> Value {
+        assert_eq!(run.state, "succeeded", "{run:?}");
+        serde_json::from_str(run.result.as_deref().unwrap()).unwrap()
+    }
+
+    async fn count(f: &Fresh, what: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) AS n FROM {what}");
+        number(&f.db.read, &sql, values![]).await.unwrap().unwrap()
+    }
+
+    const THREE: &str = r#"
+        fn run(event) {
+            let a = step("double", #{ n: event.n });
+            let b = step("double", #{ n: a.n });
+            let c = step("double", #{ n: b.n });
+            c.n
+        }"#;
+
+    async fn three_steps_run_to_the_end(f: Fresh) {
+        let working = work_on(&f);
+        let id = f.start(THREE, json!({ "n": 5 })).await;
+        assert_eq!(result(&ended(&f, &id).await), json!(40));
+        working.stop().await;
+        let steps = steps::of_run(&f.db.read, &id).await.unwrap();
+        assert!(steps.iter().all(|s| s.state == "done" && s.attempt == 1));
+        assert_eq!(steps.len(), 3);
+        assert_eq!(count(&f, "event WHERE name = 'step.done'").await, 3);
+        assert_eq!(count(&f, "provenance").await, 3);
+        assert_eq!(store::audit::first_broken(&f.db.read).await.unwrap(), None);
+    }
+
+    async fn claim(f: &Fresh, queue: &str) -> Claimed {
+        let db = &f.db.write;
+        until(|| async {
+            let claimed = queue::claim(db, f.now(), "dead", queue, 10_000, 1).await;
+            claimed.unwrap().pop()
+        })
+        .await
+    }
+
+    async fn a_step_whose_worker_died_is_done_by_another_and_recorded_once(f: Fresh) {
+        let id = f.start(THREE, json!({ "n": 5 })).await;
+        let context = context(&f);
+        // A worker advances the run, another claims its first step and dies.
+        let advancing = work_alone(&context, claim(&f, RUNS).await);
+        advance_run(&context, &advancing).await.unwrap();
+        drop(advancing);
+        let dead = claim(&f, "io").await;
+        let working = work_on(&f);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(runs::get(&f.db.read, &id).await.unwrap().state, "waiting");
+        f.advance(10_001);
+        assert_eq!(result(&ended(&f, &id).await), json!(40));
+        working.stop().await;
+        let late = store::begin(&f.db.write).await.unwrap();
+        let outcome = workflows::run::CallOutcome::Ok(json!(1));
+        let late = queue::complete(&late, f.now(), &dead, &outcome).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        assert_eq!(count(&f, "event WHERE name = 'step.done'").await, 3);
+        let first = &steps::of_run(&f.db.read, &id).await.unwrap()[0];
+        assert_eq!((first.attempt, first.fence), (2, 2));
+    }
+
+    fn work_alone(context: &WorkerContext, claimed: Claimed) -> Taken {
+        let queue = &context.world.queue;
+        let heartbeat = Heartbeat::new(queue.db().clone(), queue.clock(), queue.settings());
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        Taken {
+            held: Arc::new(heartbeat.hold(&claimed)),
+            claimed,
+            place: places.try_acquire_owned().unwrap(),
+        }
+    }
+
+    async fn an_advance_that_died_before_its_commit_left_nothing(f: Fresh) {
+        let id = f.start(THREE, json!({ "n": 5 })).await;
+        let context = context(&f);
+        let dead = work_alone(&context, claim(&f, RUNS).await);
+        f.advance(10_000);
+        expire_leases(&context.world.queue).await.unwrap();
+        // It replays and writes, but its lease has run out: everything it wrote is rolled back.
+        let late = advance_run(&context, &dead).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        assert_eq!(journal::of_run(&f.db.read, &id).await.unwrap(), []);
+        assert_eq!(steps::of_run(&f.db.read, &id).await.unwrap(), []);
+        let working = work_on(&f);
+        assert_eq!(result(&ended(&f, &id).await), json!(40));
+        working.stop().await;
+        assert_eq!(count(&f, "journal").await, 3);
+    }
+
+    async fn a_failure_is_thrown_where_it_may_be_caught(f: Fresh) {
+        let working = work_on(&f);
+        let caught = r#"fn run(event) {
+            try { step("double", #{ n: -1 }); } catch (e) { return e.code; }
+        }"#;
+        let id = f.start(caught, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!("negative"));
+        let thrown = r#"fn run(event) { step("double", #{ n: -1 }) }"#;
+        let id = f.start(thrown, Value::Null).await;
+        let run = ended(&f, &id).await;
+        assert_eq!(run.state, "failed");
+        assert!(run.failure.unwrap().contains("negative"));
+        working.stop().await;
+    }
+
+    async fn a_panic_is_one_attempt(f: Fresh) {
+        let working = work_on(&f);
+        let id = f
+            .start(r#"fn run(event) { step("shaky", ()) }"#, Value::Null)
+            .await;
+        let failed = until(|| async {
+            let steps = steps::of_run(&f.db.read, &id).await.unwrap();
+            steps.into_iter().find(|s| s.error.is_some())
+        })
+        .await;
+        assert!(
+            failed
+                .error
+                .unwrap()
+                .contains("the first time is the hardest")
+        );
+        f.advance(2_000);
+        assert_eq!(result(&ended(&f, &id).await), json!(1));
+        working.stop().await;
+    }
+
+    async fn a_build_parks_its_step_and_its_end_wakes_it(f: Fresh) {
+        let working = work_on(&f);
+        let id = f
+            .start(r#"fn run(event) { step("build", ()) }"#, Value::Null)
+            .await;
+        let parked = until(|| async {
+            let steps = steps::of_run(&f.db.read, &id).await.unwrap();
+            steps.into_iter().find(steps::step::Model::is_parked)
+        })
+        .await;
+        assert!(parked.waiting_for.unwrap().contains("build"));
+        let db = &f.db.write;
+        let sql = "INSERT INTO cell (id, name, machine, created_at) VALUES ('c', 'c', '{}', 0)";
+        store::database::execute(db, sql, values![]).await.unwrap();
+        let epoch = store::cells::open_epoch(db, f.now(), "c").await.unwrap();
+        let ask = Ask {
+            cell: "c",
+            epoch,
+            printers: &[],
+            materials: &[],
+            key: None,
+            ttl_ms: 60_000,
+        };
+        let tx = store::begin(db).await.unwrap();
+        let grant = leases::claim(&tx, f.now(), &ask).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        let holder = Holder {
+            lease: &grant.lease.id,
+            cell: "c",
+            fence: grant.lease.fence,
+            epoch,
+        };
+        leases::stage(db, f.now(), holder, "sha256:00")
+            .await
+            .unwrap();
+        leases::start(db, f.now(), holder).await.unwrap();
+        let tx = store::begin(db).await.unwrap();
+        leases::complete(&tx, f.now(), holder, "sha256:5c", &json!({}))
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        working.queue.notify_local();
+        assert_eq!(result(&ended(&f, &id).await), json!("sha256:5c"));
+        working.stop().await;
+    }
+
+    async fn time_and_people_and_events_move_a_run(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            sleep("2h");
+            let yes = approval("technician", #{ window: "w" }, "24h");
+            let told = wait_event("window.accepted", "w", "24h");
+            [yes.answer, yes.by, told.who]
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        waiting(&f, &id).await;
+        f.advance(2 * 3_600_000);
+        let asked = until(|| async {
+            let page = store::Page::ALL;
+            approvals::list(&f.db.read, Some("open"), page)
+                .await
+                .unwrap()
+                .pop()
+        })
+        .await;
+        let db = &f.db.write;
+        let yes = approvals::Answer {
+            by: "ada",
+            answer: true,
+            comment: None,
+        };
+        let tx = store::begin(db).await.unwrap();
+        approvals::answer(&tx, f.now(), &asked.id, yes)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        until(|| async { (count(&f, "event_wait").await == 1).then_some(()) }).await;
+        let tx = store::begin(db).await.unwrap();
+        let told = json!({ "who": "bob" });
+        let answered = events::emit(&tx, f.now(), "window.accepted", "w", &told).await;
+        assert_eq!(answered.unwrap(), 1);
+        tx.commit().await.unwrap();
+        assert_eq!(result(&ended(&f, &id).await), json!([true, "ada", "bob"]));
+        working.stop().await;
+    }
+
+    async fn what_is_not_answered_in_time_times_out(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let codes = [];
+            try { approval("technician", (), "1h"); } catch (e) { codes.push(e.code); }
+            try { wait_event("never", "k", "1h"); } catch (e) { codes.push(e.code); }
+            try { step("build", (), #{ timeout: "1h" }); } catch (e) { codes.push(e.code); }
+            codes
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        for kind in ["approval", "wait_event", "build"] {
+            until(|| async {
+                let journal = journal::of_run(&f.db.read, &id).await.unwrap();
+                let last = journal.last()?;
+                (last.kind == kind).then_some(())
+            })
+            .await;
+            if kind == "build" {
+                until(|| async { (count(&f, "build").await == 1).then_some(()) }).await;
+            }
+            f.advance(3_600_001);
+        }
+        let codes = json!(["timeout", "timeout", "timeout"]);
+        assert_eq!(result(&ended(&f, &id).await), codes);
+        assert_eq!(count(&f, "build WHERE state = 'ended'").await, 1);
+        working.stop().await;
+    }
+
+    async fn a_run_is_cancelled_with_all_it_started(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let b = start("build", ());
+            approval("operator", (), "24h");
+            wait(b)
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        until(|| async { (count(&f, "build").await == 1).then_some(()) }).await;
+        let tx = store::begin(&f.db.write).await.unwrap();
+        runs::request_cancel(&tx, f.now(), "op", &id).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(ended(&f, &id).await.state, "cancelled");
+        assert_eq!(count(&f, "build WHERE state = 'ended'").await, 1);
+        assert_eq!(count(&f, "approval WHERE state = 'withdrawn'").await, 1);
+        assert_eq!(
+            count(&f, "step WHERE state IN ('ready', 'leased')").await,
+            0
+        );
+        let again = runs::request_cancel(&f.db.write, f.now(), "op", &id).await;
+        assert!(matches!(
+            again,
+            Err(StoreError::Refused {
+                code: "run_ended",
+                ..
+            })
+        ));
+        working.stop().await;
+    }
+
+    async fn a_large_output_is_kept_by_its_digest(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let big = step("large", ());
+            step("large", big)
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!(9_000));
+        let journal = journal::of_run(&f.db.read, &id).await.unwrap();
+        assert!(journal[0].outcome.as_deref().unwrap().len() < 200);
+        assert!(journal[1].input.len() < 200);
+        working.stop().await;
+    }
+
+    async fn what_a_step_writes_is_written_once(f: Fresh) {
+        let working = work_on(&f);
+        let id = f
+            .start(r#"fn run(event) { step("tell", #{ a: 1 }) }"#, Value::Null)
+            .await;
+        ended(&f, &id).await;
+        assert_eq!(count(&f, "outbox").await, 1);
+        assert_eq!(count(&f, "provenance").await, 1);
+        let webhook = crate::jobs::Webhook::Recorded;
+        let told = crate::jobs::deliver_outbox(&working.queue, &webhook)
+            .await
+            .unwrap();
+        let again = crate::jobs::deliver_outbox(&working.queue, &webhook)
+            .await
+            .unwrap();
+        assert_eq!((told, again), (1, 0));
+        assert_eq!(count(&f, "webhook_delivery").await, 1);
+        working.stop().await;
+    }
+
+    async fn an_unknown_step_is_told_to_the_script(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            try { step("levitate", ()) } catch (e) { return e.code; }
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!("unknown_step"));
+        working.stop().await;
+    }
+
+    async fn many_runs_share_the_hands(f: Fresh) {
+        let (one, two) = (work_on(&f), work_on(&f));
+        let source = r#"fn run(event) {
+            let handles = [];
+            for n in 0..4 { handles.push(start("double", #{ n: event.n + n })); }
+            let sum = 0;
+            for done in wait_all(handles) { sum += done.n; }
+            sum
+        }"#;
+        let mut ids = Vec::new();
+        for n in 0..10 {
+            ids.push(f.start(source, json!({ "n": n })).await);
+        }
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(result(&ended(&f, id).await), json!(8 * n + 12));
+        }
+        one.stop().await;
+        two.stop().await;
+        assert_eq!(count(&f, "event WHERE name = 'step.done'").await, 40);
+        assert_eq!(store::audit::first_broken(&f.db.read).await.unwrap(), None);
+    }
+
+    async fn a_run_that_crashes_its_advance_is_given_up(f: Fresh) {
+        let id = f.start(THREE, json!({ "n": 1 })).await;
+        let queue = f.queue();
+        for _ in 0..10 {
+            claim(&f, RUNS).await;
+            f.advance(10_000);
+            expire_leases(&queue).await.unwrap();
+        }
+        let run = runs::get(&f.db.read, &id).await.unwrap();
+        assert_eq!(run.state, "failed");
+        assert!(run.failure.unwrap().contains("attempts_exhausted"));
+        let late = Claimed(steps::at(&f.db.read, &id, ADVANCE).await.unwrap());
+        let late = queue::advance(&f.db.write, f.now(), &late, Advance::Over).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+    }
+
+    async fn a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing(f: Fresh) {
+        let id = f.start(THREE, json!({ "n": 1 })).await;
+        let entry = journal::NewEntry {
+            position: "1",
+            kind: "tell",
+            input: &json!({}),
+            input_digest: "sha256:0",
+            line: None,
+            due: None,
+            outcome: None,
+        };
+        journal::append(&f.db.write, f.now(), &id, &[entry])
+            .await
+            .unwrap();
+        let working = work_on(&f);
+        let run = until(|| async {
+            let run = runs::get(&f.db.read, &id).await.unwrap();
+            (run.state == "diverged").then_some(run)
+        })
+        .await;
+        assert_eq!(run.ended_at, None);
+        let sides: Value = serde_json::from_str(run.failure.as_deref().unwrap()).unwrap();
+        assert_eq!(sides["recorded"]["kind"], "tell");
+        assert_eq!(sides["requested"]["kind"], "double");
+        assert_eq!(count(&f, "journal").await, 1);
+        working.stop().await;
+    }
+}

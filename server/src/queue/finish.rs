@@ -219,3 +219,280 @@ async fn tell(
     let actor = step.lease_owner.as_deref().unwrap_or("server");
     audit::record(db, now, actor, name, &step.id, &detail).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::queue::{Expired, Heartbeat, claim, expire, release};
+    use crate::store::database::number;
+    use crate::store::journal::NewEntry;
+    use crate::store::steps::NewStep;
+    use crate::store::values;
+    use crate::testing::{Fresh, on_both};
+
+    on_both!(
+        a_step_is_claimed_by_one_of_many,
+        an_old_fence_is_stale_after_a_reclaim,
+        a_step_is_completed_once,
+        a_wake_up_during_an_advance_is_not_lost,
+        a_wake_up_before_the_parking_is_not_lost,
+        a_step_nobody_finishes_is_tried_as_often_as_allowed,
+        a_failed_attempt_waits_before_the_next,
+        a_step_given_back_was_not_attempted,
+        a_heartbeat_keeps_a_lease_and_hears_of_its_loss,
+        urgent_steps_come_first,
+    );
+
+    const LEASE: i64 = 10_000;
+
+    async fn step(f: &Fresh, run: &str, position: &str, priority: i64) {
+        let new = NewStep {
+            run,
+            position,
+            kind: "echo",
+            queue: "io",
+            priority,
+            max_attempts: 3,
+            backoff_ms: 1_000,
+            deadline: None,
+            input: "null",
+        };
+        let entry = NewEntry {
+            position,
+            kind: "echo",
+            input: &Value::Null,
+            input_digest: "",
+            line: None,
+            due: None,
+            outcome: None,
+        };
+        let db = &f.db.write;
+        journal::append(db, f.now(), run, &[entry]).await.unwrap();
+        steps::insert(db, f.now(), &new).await.unwrap();
+    }
+
+    async fn one_step(f: &Fresh) -> String {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        step(f, &run, "1", 0).await;
+        run
+    }
+
+    async fn take(f: &Fresh, queue: &str) -> Option<Claimed> {
+        let db = &f.db.write;
+        let mut got = claim(db, f.now(), "w", queue, LEASE, 1).await.unwrap();
+        got.pop()
+    }
+
+    async fn done(f: &Fresh, claimed: &Claimed, value: i64) -> Result<(), StoreError> {
+        let tx = crate::store::begin(&f.db.write).await?;
+        let outcome = CallOutcome::Ok(json!(value));
+        complete(&tx, f.now(), claimed, &outcome).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn answer(f: &Fresh, run: &str) -> Option<CallOutcome> {
+        let journal = journal::of_run(&f.db.write, run).await.unwrap();
+        let text = journal[0].outcome.as_deref()?;
+        Some(serde_json::from_str(text).unwrap())
+    }
+
+    async fn a_step_is_claimed_by_one_of_many(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        for n in 1..=20 {
+            step(&f, &run, &n.to_string(), 0).await;
+        }
+        let mut claiming = Vec::new();
+        for n in 0..8 {
+            let (db, now) = (f.db.write.clone(), f.now());
+            claiming.push(tokio::spawn(async move {
+                claim(&db, now, &format!("w{n}"), "io", LEASE, 5).await
+            }));
+        }
+        let mut got = Vec::new();
+        for task in claiming {
+            let claimed = task.await.unwrap().unwrap();
+            got.extend(claimed.into_iter().map(|c| c.0.position));
+        }
+        got.sort();
+        let all = got.len();
+        got.dedup();
+        assert_eq!((got.len(), all), (20, 20));
+    }
+
+    async fn an_old_fence_is_stale_after_a_reclaim(f: Fresh) {
+        let run = one_step(&f).await;
+        let zombie = take(&f, "io").await.unwrap();
+        f.advance(LEASE);
+        let expired = expire(&f.db.write, f.now()).await.unwrap();
+        assert_eq!(
+            expired,
+            Expired {
+                again: 1,
+                exhausted: 0
+            }
+        );
+        let late = done(&f, &zombie, 1).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        let next = take(&f, "io").await.unwrap();
+        assert_eq!(next.0.fence, zombie.0.fence + 1);
+        let late = done(&f, &zombie, 1).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        done(&f, &next, 2).await.unwrap();
+        let late = done(&f, &zombie, 1).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        assert_eq!(answer(&f, &run).await, Some(CallOutcome::Ok(json!(2))));
+    }
+
+    async fn a_step_is_completed_once(f: Fresh) {
+        one_step(&f).await;
+        let claimed = take(&f, "io").await.unwrap();
+        let f = Arc::new(f);
+        let mut finishing = Vec::new();
+        for n in 0..6 {
+            let (f, claimed) = (f.clone(), claimed.clone());
+            finishing.push(tokio::spawn(
+                async move { done(&f, &claimed, n).await.is_ok() },
+            ));
+        }
+        let mut accepted = 0;
+        for task in finishing {
+            accepted += i32::from(task.await.unwrap());
+        }
+        assert_eq!(accepted, 1);
+        let sql = "SELECT COUNT(*) AS n FROM event WHERE name = 'step.done'";
+        assert_eq!(number(&f.db.write, sql, values![]).await.unwrap(), Some(1));
+        assert_eq!(audit::first_broken(&f.db.write).await.unwrap(), None);
+    }
+
+    async fn a_wake_up_during_an_advance_is_not_lost(f: Fresh) {
+        let run = one_step(&f).await;
+        let db = &f.db.write;
+        let claimed = take(&f, steps::RUNS).await.unwrap();
+        let step = take(&f, "io").await.unwrap();
+        done(&f, &step, 1).await.unwrap();
+        advance(db, f.now(), &claimed, Advance::Until(None))
+            .await
+            .unwrap();
+        let again = take(&f, steps::RUNS).await.expect("it is ready at once");
+        advance(db, f.now(), &again, Advance::Until(None))
+            .await
+            .unwrap();
+        assert_eq!(take(&f, steps::RUNS).await, None);
+        assert!(
+            steps::at(db, &run, steps::ADVANCE)
+                .await
+                .unwrap()
+                .is_parked()
+        );
+        steps::wake(db, f.now(), &run, steps::ADVANCE)
+            .await
+            .unwrap();
+        let woken = take(&f, steps::RUNS).await.expect("woken");
+        assert_eq!(woken.0.attempt, 1, "waiting is no attempt");
+    }
+
+    async fn a_wake_up_before_the_parking_is_not_lost(f: Fresh) {
+        let run = one_step(&f).await;
+        let db = &f.db.write;
+        let claimed = take(&f, "io").await.unwrap();
+        steps::wake(db, f.now(), &run, "1").await.unwrap();
+        park(db, f.now(), &claimed, "{}").await.unwrap();
+        let again = take(&f, "io").await.expect("it is ready at once");
+        park(db, f.now(), &again, "{}").await.unwrap();
+        assert_eq!(take(&f, "io").await, None);
+        assert_eq!(steps::at(db, &run, "1").await.unwrap().attempt, 0);
+    }
+
+    async fn a_step_nobody_finishes_is_tried_as_often_as_allowed(f: Fresh) {
+        let run = one_step(&f).await;
+        for attempt in 1..=3 {
+            assert_eq!(take(&f, "io").await.unwrap().0.attempt, attempt);
+            f.advance(LEASE);
+            expire(&f.db.write, f.now()).await.unwrap();
+        }
+        assert_eq!(take(&f, "io").await, None);
+        let Some(CallOutcome::Err(failure)) = answer(&f, &run).await else {
+            panic!("the script is told");
+        };
+        assert_eq!(failure.code, "attempts_exhausted");
+    }
+
+    async fn a_failed_attempt_waits_before_the_next(f: Fresh) {
+        let run = one_step(&f).await;
+        let db = &f.db.write;
+        let trouble = StepError::unavailable("busy", "not now");
+        for attempt in 1..=3 {
+            let claimed = take(&f, "io").await.unwrap();
+            let left = fail(db, f.now(), &claimed, &trouble).await.unwrap();
+            match left {
+                Finished::Again(due) => {
+                    let wait = due - f.now();
+                    let usual = 1_000 << (attempt - 1);
+                    assert!((usual * 3 / 4..=usual * 5 / 4).contains(&wait), "{wait}");
+                    assert_eq!(take(&f, "io").await, None);
+                    f.advance(wait);
+                }
+                Finished::Over => assert_eq!(attempt, 3),
+            }
+        }
+        let Some(CallOutcome::Err(failure)) = answer(&f, &run).await else {
+            panic!("the script is told");
+        };
+        assert_eq!((failure.code.as_str(), failure.retryable), ("busy", true));
+    }
+
+    async fn a_step_given_back_was_not_attempted(f: Fresh) {
+        one_step(&f).await;
+        let claimed = take(&f, "io").await.unwrap();
+        release(&f.db.write, std::slice::from_ref(&claimed))
+            .await
+            .unwrap();
+        let again = take(&f, "io").await.unwrap();
+        assert_eq!((again.0.attempt, again.0.fence), (1, claimed.0.fence + 1));
+        let late = done(&f, &claimed, 1).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+    }
+
+    async fn a_heartbeat_keeps_a_lease_and_hears_of_its_loss(f: Fresh) {
+        let run = one_step(&f).await;
+        let queue = f.queue();
+        let heartbeat = Heartbeat::new(f.db.clone(), queue.clock(), queue.settings());
+        let claimed = take(&f, "io").await.unwrap();
+        let held = heartbeat.hold(&claimed);
+        held.progress(0.5, "half way");
+        f.advance(LEASE - 1);
+        heartbeat.beat().await.unwrap();
+        f.advance(LEASE - 1);
+        assert_eq!(
+            expire(&f.db.write, f.now()).await.unwrap(),
+            Expired::default()
+        );
+        let row = steps::at(&f.db.write, &run, "1").await.unwrap();
+        assert_eq!((row.share_done, row.phase.as_str()), (0.5, "half way"));
+        assert!(!held.should_stop());
+        f.advance(1);
+        expire(&f.db.write, f.now()).await.unwrap();
+        let next = heartbeat.hold(&take(&f, "io").await.unwrap());
+        drop(next);
+        let held = heartbeat.hold(&claimed);
+        heartbeat.beat().await.unwrap();
+        assert!(held.should_stop(), "the lease has passed on");
+        drop(held);
+        assert_eq!(heartbeat.count(), 0);
+    }
+
+    async fn urgent_steps_come_first(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        for (position, priority) in [("1", 0), ("2", 5), ("3", -1), ("4", 5)] {
+            step(&f, &run, position, priority).await;
+            f.advance(1);
+        }
+        let db = &f.db.write;
+        let claimed = claim(db, f.now(), "w", "io", LEASE, 9).await.unwrap();
+        let order: Vec<&str> = claimed.iter().map(|c| c.0.position.as_str()).collect();
+        assert_eq!(order, ["2", "4", "1", "3"]);
+    }
+}

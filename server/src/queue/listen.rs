@@ -178,3 +178,60 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Fresh, on_both};
+
+    on_both!(
+        a_long_poll_ends_when_something_moves,
+        a_long_poll_ends_with_its_time,
+        the_numbers_of_new_facts_are_passed_on,
+    );
+
+    async fn a_long_poll_ends_when_something_moves(f: Fresh) {
+        let queue = f.queue();
+        let waiting = {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                let look = || async {
+                    let seq = events::latest(&queue.db().read).await?;
+                    Ok::<_, StoreError>((seq > 0).then_some(seq))
+                };
+                queue.retry_until(Duration::from_secs(30), look).await
+            })
+        };
+        events::record(&f.db.write, f.now(), "a", "b", &json!({}))
+            .await
+            .unwrap();
+        queue.notify_local();
+        assert_eq!(waiting.await.unwrap().unwrap(), Some(1));
+    }
+
+    async fn a_long_poll_ends_with_its_time(f: Fresh) {
+        let queue = f.queue();
+        let never = || async { Ok::<Option<()>, StoreError>(None) };
+        let got = queue.retry_until(Duration::from_millis(30), never).await;
+        assert_eq!(got.unwrap(), None);
+    }
+
+    async fn the_numbers_of_new_facts_are_passed_on(f: Fresh) {
+        let (queue, other) = (f.queue(), f.queue());
+        let mut heard = queue.events();
+        let mut moves = queue.moves();
+        let listening = tokio::spawn(async move { queue.run().await });
+        // The first look sets where it begins from, and on Postgres the connection has to be made.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let seq = events::record(&other.db().write, f.now(), "a", "b", &json!({})).await;
+        let heard = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+        assert_eq!(heard.unwrap().unwrap(), seq.unwrap());
+        if other.db().listen.is_some() {
+            assert!(moves.has_changed().unwrap(), "Postgres told of it");
+            moves.mark_unchanged();
+        }
+        listening.abort();
+    }
+}

@@ -2,6 +2,7 @@
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
+use workflows::build::machine::{self, BuildEffect, BuildEvent, OnPlate};
 use workflows::model::{Build, BuildEnd, BuildState, NewBuild, Timestamp};
 
 use super::database::{execute, for_update, from_json, notify, one, to_json};
@@ -146,17 +147,6 @@ pub async fn list(
     Ok(find.all(db).await?)
 }
 
-/// What a person found on the plate of a build whose lease was lost after the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPlate {
-    /// Nothing was made: it may be made again.
-    Nothing,
-    /// A part of it, of no use.
-    Partial,
-    /// The whole part, which nobody scanned.
-    Finished,
-}
-
 /// Settles an uncertain build by what lies on the plate. To be called in a transaction.
 ///
 /// # Errors
@@ -170,7 +160,7 @@ pub async fn resolve(
     on_plate: OnPlate,
 ) -> Result<Build, StoreError> {
     let row = hold(db, id).await?;
-    if row.state()? != BuildState::Uncertain {
+    let Ok((_, effect)) = machine::apply(row.state()?, BuildEvent::Resolve(on_plate)) else {
         return Err(StoreError::refused(
             "build_not_uncertain",
             format_args!(
@@ -178,23 +168,20 @@ pub async fn resolve(
                 row.state
             ),
         ));
-    }
-    let failed = |code: &str, message: &str| BuildEnd::Failed {
-        code: code.to_owned(),
-        message: message.to_owned(),
     };
-    match on_plate {
-        OnPlate::Nothing => requeue(db, id).await?,
-        OnPlate::Partial => {
-            let ending = failed("partial_print", "the print was left unfinished");
+    match effect {
+        BuildEffect::Requeue => requeue(db, id).await?,
+        BuildEffect::ReportFailed => {
+            let ending = BuildEnd::Failed {
+                code: "partial_print".to_owned(),
+                message: "the print was left unfinished".to_owned(),
+            };
             finish(db, now, &row, &ending).await?;
         }
-        OnPlate::Finished => {
-            let ending = failed("unscanned", "the part was finished but never scanned");
-            finish(db, now, &row, &ending).await?;
-        }
+        // A finished part is made once its scan says so: the cell that made it completes the build.
+        _ => {}
     }
-    let detail = json!({ "on_plate": format!("{on_plate:?}").to_lowercase() });
+    let detail = json!({ "on_plate": on_plate });
     events::record(db, now, "build.resolved", id, &detail).await?;
     audit::record(db, now, actor, "resolve_build", id, &detail).await?;
     get(db, id).await?.try_into()
@@ -221,7 +208,8 @@ pub(super) async fn finish(
     steps::wake(db, now, &row.run_id, &row.position).await
 }
 
-/// Calls off the builds of a run, or of one of its steps: waiting ones end, cells are told of the rest.
+/// Calls off the builds of a run, or of one of its steps: those not started end, and the cells that make the others
+/// are asked to stop. This is [`BuildEvent::Cancel`] in one statement.
 pub async fn cancel(
     db: &impl ConnectionTrait,
     now: i64,
@@ -233,9 +221,9 @@ pub async fn cancel(
         message: "the run that ordered it does not wait for it any more".to_owned(),
     };
     let sql = "UPDATE build SET cancel_requested = TRUE, \
-               ending = CASE WHEN state = 'waiting' THEN $2 ELSE ending END, \
-               ended_at = CASE WHEN state = 'waiting' THEN $3 ELSE ended_at END, \
-               state = CASE WHEN state = 'waiting' THEN 'ended' ELSE state END \
+               ending = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $2 ELSE ending END, \
+               ended_at = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $3 ELSE ended_at END, \
+               state = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN 'ended' ELSE state END \
                WHERE run_id = $1 AND (CAST($4 AS TEXT) IS NULL OR position = $4) \
                AND state <> 'ended'";
     let ending = to_json("build ending", &ending)?;

@@ -5,6 +5,7 @@
 
 use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::{Value as Json, json};
+use workflows::build::machine::{self, BuildEffect, BuildEvent};
 use workflows::model::{BuildEnd, BuildState};
 
 use super::builds::{build, finish, hold, requeue};
@@ -87,7 +88,9 @@ pub async fn claim(
             return Ok(Some(Grant { lease, build }));
         }
     }
-    let sql = "SELECT COUNT(*) AS n FROM lease WHERE cell = $1 AND state = 'held'";
+    let sql = "SELECT COUNT(*) AS n FROM lease JOIN build ON build.id = lease.build \
+               AND build.fence = lease.fence AND build.state <> 'ended' \
+               WHERE lease.cell = $1 AND lease.state = 'held'";
     if number(db, sql, values![ask.cell]).await?.unwrap_or(0) > 0 {
         return Err(StoreError::refused(
             "lease_held",
@@ -162,9 +165,19 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<lease::Model, St
     row.ok_or_else(|| StoreError::unknown("lease", id))
 }
 
+/// The leases a cell holds now.
+pub async fn held_by(
+    db: &impl ConnectionTrait,
+    cell: &str,
+) -> Result<Vec<lease::Model>, StoreError> {
+    let sql = "SELECT * FROM lease WHERE cell = $1 AND state = 'held' ORDER BY id";
+    all(db, sql, values![cell]).await
+}
+
 /// The lease and build a holder may write to, held until the end of the transaction.
 ///
-/// A lease that was lost is still good while nobody else has claimed its build: whoever made the part may say so.
+/// A lease that was lost is still good while nobody else has claimed its build: whoever made the part may say so, and
+/// of an uncertain build also from a later connection.
 async fn held(
     db: &impl ConnectionTrait,
     now: i64,
@@ -175,8 +188,9 @@ async fn held(
     let lease: Option<lease::Model> = one(db, &sql, values![holder.lease]).await?;
     let lease = lease.ok_or_else(|| StoreError::unknown("lease", holder.lease))?;
     let build = hold(db, &lease.build).await?;
-    let good = lease.cell == holder.cell
-        && lease.epoch == holder.epoch
+    let epoch = lease.epoch == holder.epoch || build.state()? == BuildState::Uncertain;
+    let good = epoch
+        && lease.cell == holder.cell
         && lease.fence == holder.fence
         && build.fence == holder.fence;
     if good {
@@ -217,8 +231,9 @@ pub async fn heartbeat(
         BuildState::Waiting => return Err(StoreError::stale("lease", holder.lease)),
         BuildState::Leased | BuildState::Staged | BuildState::Started | BuildState::Uncertain => {}
     }
-    let sql = "UPDATE lease SET state = 'held', expires_at = $2 WHERE id = $1";
-    execute(db, sql, values![holder.lease, now + beat.ttl_ms]).await?;
+    let sql = "UPDATE lease SET state = 'held', expires_at = $2, epoch = $3 WHERE id = $1";
+    let values = values![holder.lease, now + beat.ttl_ms, holder.epoch];
+    execute(db, sql, values).await?;
     if beat.seq > grant.lease.seq {
         let sql = "UPDATE lease SET seq = $2 WHERE id = $1";
         execute(db, sql, values![holder.lease, beat.seq]).await?;
@@ -253,7 +268,8 @@ pub async fn stage(
     }
     match grant.build.state()? {
         BuildState::Leased => {
-            set_state(db, &grant.build.id, BuildState::Staged).await?;
+            let (next, _) = happen(&grant.build, BuildEvent::Stage)?;
+            set_state(db, &grant.build.id, next).await?;
             let detail = json!({ "lease": holder.lease });
             events::record(db, now, "build.staged", &grant.build.id, &detail).await?;
             reload(db, holder.lease).await
@@ -297,6 +313,7 @@ pub async fn start(
         BuildState::Ended => return Err(ended(holder.lease)),
         _ => return Err(StoreError::stale("lease", holder.lease)),
     }
+    happen(&grant.build, BuildEvent::Start)?;
     let sql = "UPDATE build SET state = 'started', started_at = $2, \
                physical_starts = physical_starts + 1 WHERE id = $1 AND state = 'staged'";
     let started = execute(db, sql, values![grant.build.id.as_str(), now]).await?;
@@ -334,8 +351,7 @@ pub async fn complete(
         scan: scan.to_owned(),
         report: report.clone(),
     };
-    let started = [BuildState::Started, BuildState::Uncertain];
-    conclude(db, now, holder, &ending, &started).await
+    conclude(db, now, holder, &ending, BuildEvent::Complete).await
 }
 
 /// Ends a build without a part. To be called in a transaction.
@@ -354,13 +370,7 @@ pub async fn fail(
         code: code.to_owned(),
         message: message.to_owned(),
     };
-    let any = [
-        BuildState::Leased,
-        BuildState::Staged,
-        BuildState::Started,
-        BuildState::Uncertain,
-    ];
-    conclude(db, now, holder, &ending, &any).await
+    conclude(db, now, holder, &ending, BuildEvent::Fail).await
 }
 
 async fn conclude(
@@ -368,7 +378,7 @@ async fn conclude(
     now: i64,
     holder: Holder<'_>,
     ending: &BuildEnd,
-    allowed: &[BuildState],
+    event: BuildEvent,
 ) -> Result<Grant, StoreError> {
     let grant = held(db, now, holder).await?;
     let text = to_json("build ending", ending)?;
@@ -385,12 +395,7 @@ async fn conclude(
     if state == BuildState::Waiting {
         return Err(StoreError::stale("lease", holder.lease));
     }
-    if !allowed.contains(&state) {
-        return Err(StoreError::refused(
-            "not_started",
-            format_args!("build `{}` was never started", grant.build.id),
-        ));
-    }
+    happen(&grant.build, event)?;
     finish(db, now, &grant.build, ending).await?;
     let sql = "UPDATE lease SET state = 'ended', ending = $2, ended_at = $3 WHERE id = $1";
     execute(db, sql, values![holder.lease, text, now]).await?;
@@ -434,22 +439,30 @@ async fn lose(
         if build.fence != lease.fence {
             continue;
         }
-        match build.state()? {
-            BuildState::Leased | BuildState::Staged if build.cancel_requested => {
-                let ending = BuildEnd::Failed {
-                    code: "cancelled".to_owned(),
-                    message: "the run that ordered it has ended".to_owned(),
-                };
-                finish(db, now, &build, &ending).await?;
-            }
-            BuildState::Leased | BuildState::Staged => requeue(db, &build.id).await?,
-            BuildState::Started => set_state(db, &build.id, BuildState::Uncertain).await?,
-            BuildState::Waiting | BuildState::Uncertain | BuildState::Ended => continue,
+        let (next, effect) = happen(&build, BuildEvent::LeaseLost)?;
+        match effect {
+            BuildEffect::Requeue => requeue(db, &build.id).await?,
+            BuildEffect::Nothing => continue,
+            _ => set_state(db, &build.id, next).await?,
         }
         let detail = json!({ "lease": lease.id, "cell": lease.cell, "was": build.state });
         events::record(db, now, "build.lease_lost", &build.id, &detail).await?;
     }
     Ok(leases.len())
+}
+
+/// What the build's state machine says to an event.
+fn happen(
+    build: &build::Model,
+    event: BuildEvent,
+) -> Result<(BuildState, BuildEffect), StoreError> {
+    machine::apply(build.state()?, event).map_err(|illegal| {
+        let code = match event {
+            BuildEvent::Complete => "not_started",
+            _ => "build_state",
+        };
+        StoreError::refused(code, format_args!("build `{}`: {illegal}", build.id))
+    })
 }
 
 async fn set_state(
@@ -475,9 +488,10 @@ fn ended(lease: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::builds::{self, OnPlate};
+    use crate::store::builds;
     use crate::store::{DatabaseConnection, steps};
     use crate::testing::{Fresh, on_both};
+    use workflows::build::machine::OnPlate;
     use workflows::model::NewBuild;
 
     on_both!(
@@ -679,6 +693,8 @@ mod tests {
         assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
         let build = builds::get(db, &grant.build.id).await.unwrap();
         assert_eq!(build.state, "uncertain");
+        let told = complete(db, f.now(), holder(&grant, new), "sha256:5", &json!({})).await;
+        assert_eq!(told.unwrap().build.state, "ended");
     }
 
     async fn a_start_is_recorded_once(f: Fresh) {

@@ -7,7 +7,7 @@ use super::database::{execute, to_json};
 use super::{Page, StoreError, audit, builds, events, new_id, steps};
 
 table!(
-    /// Runs; `event`, `result` and `failure` are JSON.
+    /// Runs; `event`, `result` and `failure` are JSON, `asset` is the event's.
     run, "run", {
     #[sea_orm(primary_key, auto_increment = false)]
     id: String,
@@ -15,6 +15,7 @@ table!(
     revision: String,
     state: String,
     event: String,
+    asset: Option<String>,
     seed: i64,
     decision: Option<String>,
     result: Option<String>,
@@ -73,8 +74,9 @@ pub async fn create(
     let id = new_id(now);
     let named = new.event.get("seed").and_then(Value::as_u64);
     let seed = new.seed.or(named).unwrap_or_else(|| seed_of(&id));
-    let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at) \
-               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7)";
+    let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at, asset) \
+               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8)";
+    let asset = new.event.get("asset").and_then(Value::as_str);
     let values = values![
         id.as_str(),
         new.workflow,
@@ -82,7 +84,8 @@ pub async fn create(
         to_json("event", new.event)?,
         seed.cast_signed(),
         new.decision.map(str::to_owned),
-        now
+        now,
+        asset.map(str::to_owned)
     ];
     execute(db, sql, values).await?;
     steps::insert_advance(db, now, &id).await?;
@@ -114,6 +117,19 @@ pub async fn list(
         find = find.filter(run::Column::Id.lt(after));
     }
     Ok(find.all(db).await?)
+}
+
+/// The latest run about an asset that has not ended.
+pub async fn open_of_asset(
+    db: &impl ConnectionTrait,
+    asset: &str,
+) -> Result<Option<run::Model>, StoreError> {
+    Ok(run::Entity::find()
+        .filter(run::Column::Asset.eq(asset))
+        .filter(run::Column::EndedAt.is_null())
+        .order_by_desc(run::Column::Id)
+        .one(db)
+        .await?)
 }
 
 /// Asks a run to stop; its next advance does. To be called in a transaction.
