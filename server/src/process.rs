@@ -200,8 +200,10 @@ fn start_chores(
     stopped: &watch::Receiver<bool>,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) {
-    let url = Some(app.config.webhook.url.clone()).filter(|url| !url.is_empty());
-    let webhook = Webhook { url, ..Webhook::default() };
+    let webhook = match app.config.webhook.url.clone() {
+        url if url.is_empty() => Webhook::Recorded,
+        url => Webhook::Posted { url, client: reqwest::Client::new() },
+    };
     let outbox = app.clone();
     tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
         let (app, webhook) = (outbox.clone(), webhook.clone());

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Query};
-use crate::store;
+use crate::store::{self, Page};
 
 /// One change, carried out.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,6 +44,9 @@ pub struct ActionQuery {
     pub run: Option<String>,
 }
 
+/// How many actions are told.
+const LAST: Page<'static> = Page { after: None, limit: 500 };
+
 /// The last 500 actions, newest first.
 #[utoipa::path(get, path = "/api/v1/actions", tag = "actions", params(ActionQuery),
     responses((status = 200, body = ActionList)))]
@@ -52,7 +55,7 @@ pub async fn list_actions(
     _: auth::Reader,
     Query(query): Query<ActionQuery>,
 ) -> ApiResult<Json<ActionList>> {
-    let rows = store::actions::list(&app.db.read, query.run.as_deref(), 500).await?;
+    let rows = store::actions::list(&app.db.read, query.run.as_deref(), LAST).await?;
     let actions = rows.into_iter().map(|row| {
         let action = serde_json::from_str(&row.body).map_err(ApiError::internal)?;
         let (id, run, position) = (row.id, row.run_id, row.position);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use workflows::build::machine::OnPlate;
 use workflows::model::{Build, BuildEnd, BuildState, Timestamp};
 
 use super::name::PageQuery;
@@ -9,7 +10,7 @@ use crate::app::App;
 use crate::auth::{Principal, Reader, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, builds::OnPlate};
+use crate::store;
 
 /// One making of a design.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use workflows::model::Timestamp;
+use workflows::run::{CallOutcome, inline_stored};
 
 use super::name::PageQuery;
 use crate::app::App;
@@ -381,12 +382,8 @@ impl StepView {
     async fn read_outcome(&mut self, app: &App, entry: Option<&journal::journal::Model>) -> ApiResult<()> {
         let Some(outcome) = entry.and_then(|e| e.outcome.as_deref()) else { return Ok(()) };
         match serde_json::from_str(outcome).map_err(ApiError::internal)? {
-            journal::Outcome::Ok(output) => self.output = Some(output),
-            journal::Outcome::Artifact(digest) => {
-                let bytes = app.artifacts.get(&digest).await?;
-                self.output = Some(serde_json::from_slice(&bytes).map_err(ApiError::internal)?);
-            }
-            journal::Outcome::Err(failure) => {
+            CallOutcome::Ok(output) => self.output = Some(whole(app, output).await?),
+            CallOutcome::Err(failure) => {
                 self.error = Some(serde_json::to_value(failure).map_err(ApiError::internal)?);
             }
         }
@@ -419,6 +416,19 @@ impl EntryView {
             answered_at: row.answered_at.map(Timestamp),
         })
     }
+}
+
+/// A value as the script sees it: what is large lies in the artifact store.
+async fn whole(app: &App, value: Value) -> ApiResult<Value> {
+    let mut named = None;
+    // Asked once for the digest, and once more with the bytes.
+    let _ = inline_stored(value.clone(), |digest| {
+        named = Some(digest.to_owned());
+        Ok::<_, serde_json::Error>(b"null".to_vec())
+    });
+    let Some(digest) = named else { return Ok(value) };
+    let bytes = app.artifacts.get(&digest).await?;
+    inline_stored(value, |_| Ok::<_, serde_json::Error>(bytes.to_vec())).map_err(ApiError::internal)
 }
 
 fn json(text: &str) -> ApiResult<Value> {

@@ -105,8 +105,8 @@ impl Cell {
 
     /// One epoch: say what is on the plate, then take and make builds for ever.
     async fn session(&mut self) -> anyhow::Result<std::convert::Infallible> {
-        let opened: Value =
-            retry(|| self.api.post(&format!("/cells/{}/epochs", self.id), &json!({}))).await?;
+        let (path, body) = (format!("/cells/{}/epochs", self.id), json!({}));
+        let opened: Value = retry(|| self.api.post(&path, &body)).await?;
         self.epoch = opened["epoch"].as_i64().context("the server named no epoch")?;
         self.tell_what_is_on_the_plate().await?;
         loop {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use cad::slice::deposit::{Defect, DepositOptions};
+use cad::slice::{Defect, DepositOptions, deposit_with_defect};
 use serde_json::{Value, json};
 
 /// A printer with a scanner above its plate, both computed.
@@ -58,7 +58,7 @@ impl Simulated {
         };
         let options = DepositOptions::default();
         let deposit =
-            cad::slice::deposit::deposit_with_defect(gcode, &options, defect, seed, &mut progress)
+            deposit_with_defect(gcode, &options, defect, seed, &mut progress)
                 .context("the machine stopped")?;
         let scan = deposit.surface_points(seed, 0.5, self.sigma_mm);
         let report = json!({

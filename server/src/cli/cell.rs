@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::cad::slice::deposit::Defect;
+use ::cad::slice::Defect;
 use clap::{Args, ValueEnum};
 
 use crate::cell::{CellOptions, Simulated};

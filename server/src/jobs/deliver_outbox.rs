@@ -51,8 +51,7 @@ pub async fn deliver_outbox(queue: &Queue, webhook: &Webhook) -> Result<usize, S
                 told += 1;
             }
             Err(error) => {
-                let cause = &error as &dyn std::error::Error;
-                warn!(error = cause, message.id = %message.id, message.attempt,
+                warn!(error = &error as &dyn std::error::Error, message.id = %message.id, message.attempt,
                     "failed to tell the webhook of `{}`", message.subject);
                 let again = (message.attempt < ATTEMPTS)
                     .then(|| queue.now() + (1_000 << message.attempt.clamp(0, 12)));

@@ -141,11 +141,15 @@ fn stand_in_of(original: Asset, id: &str, locality: &str) -> Asset {
 /// Actions, newest first.
 pub async fn list(
     db: &impl ConnectionTrait,
+    run: Option<&str>,
     page: Page<'_>,
 ) -> Result<Vec<action::Model>, StoreError> {
     let mut find = action::Entity::find()
         .order_by_desc(action::Column::Id)
         .limit(page.limit);
+    if let Some(run) = run {
+        find = find.filter(action::Column::RunId.eq(run));
+    }
     if let Some(after) = page.after {
         find = find.filter(action::Column::Id.lt(after));
     }

@@ -115,7 +115,8 @@ pub async fn approve(
     enrolment(db, code).await
 }
 
-/// Takes the right to fetch the token of an approved request, once.
+/// Takes the right to fetch the token of an approved request; again until the cell first connects, since the reply may
+/// be lost.
 ///
 /// # Errors
 ///
@@ -135,7 +136,8 @@ pub async fn claim_token(
         ));
     }
     let sql = "UPDATE enrolment SET state = 'claimed', claimed_at = $2 \
-               WHERE code = $1 AND state = 'approved'";
+               WHERE code = $1 AND (state = 'approved' OR (state = 'claimed' AND \
+               EXISTS (SELECT 1 FROM cell WHERE cell.id = enrolment.cell AND cell.epoch = 0)))";
     match (execute(db, sql, values![code, now]).await?, request.cell) {
         (1, Some(cell)) => Ok(cell),
         _ if request.state == "pending" => Err(StoreError::refused(
