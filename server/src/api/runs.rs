@@ -56,10 +56,12 @@ pub struct RunSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStateView {
-    /// It has not ended.
+    /// Its script is being replayed, or about to be.
     Running,
+    /// It waits for steps, time, events or people.
+    Waiting,
     /// It ended with a result.
-    Completed,
+    Succeeded,
     /// It ended with a failure.
     Failed,
     /// It was cancelled.
@@ -298,9 +300,10 @@ pub async fn cancel_run(
 }
 
 impl RunStateView {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Running, "running"),
-        (Self::Completed, "completed"),
+        (Self::Waiting, "waiting"),
+        (Self::Succeeded, "succeeded"),
         (Self::Failed, "failed"),
         (Self::Cancelled, "cancelled"),
         (Self::Diverged, "diverged"),

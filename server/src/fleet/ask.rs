@@ -124,7 +124,8 @@ impl Known {
     async fn load(app: &App, predictions: &[&Prediction]) -> anyhow::Result<Self> {
         let twin = store::assets::twin(&app.db.read).await?;
         let latest = app.telemetry.latest("utilisation").await?;
-        let open_runs = store::runs::list(&app.db.read, Some("running"), Page::ALL).await?;
+        let mut open_runs = store::runs::list(&app.db.read, Some("running"), Page::ALL).await?;
+        open_runs.extend(store::runs::list(&app.db.read, Some("waiting"), Page::ALL).await?);
         let quiet_ms = app.config.policy.cooldown_hours * 3_600_000.0;
         let since = app.now_ms() - quiet_ms as i64;
         let mut cooling = BTreeSet::new();

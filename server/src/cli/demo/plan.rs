@@ -245,7 +245,7 @@ impl<'a> Demonstration<'a> {
         let run = self.wait_for(id, |run| track.update(run)).await;
         track.finish();
         let run = run?;
-        if run["state"] != "completed" {
+        if run["state"] != "succeeded" {
             bail!("run {id} {}: {}", run["state"].as_str().unwrap_or("ended"), run["failure"]);
         }
         Ok(run)
@@ -258,7 +258,7 @@ impl<'a> Demonstration<'a> {
         loop {
             let run: Value = api.get(&format!("/runs/{id}")).await?;
             seen(&run);
-            if run["state"] != "running" {
+            if run["ended_at"].is_string() {
                 return Ok(run);
             }
             self.answer_approvals(id).await?;
