@@ -207,6 +207,7 @@ mod tests {
         a_run_that_crashes_its_advance_is_given_up,
         a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
         killed_processes_lose_nothing_and_record_nothing_twice,
+        a_run_never_waits_for_the_queue_to_look_by_itself,
     );
 
     struct Double;
@@ -327,7 +328,10 @@ mod tests {
     }
 
     fn work_on(f: &Fresh) -> Working {
-        let context = context(f);
+        work_with(context(f))
+    }
+
+    fn work_with(context: WorkerContext) -> Working {
         let queue = context.world.queue.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let queues = all_queues(&context.registry);
@@ -864,5 +868,25 @@ mod tests {
             let sql = sql.replace("SUM(attempt)", "CAST(SUM(attempt) AS BIGINT)");
             number(&f.db.read, &sql, values![]).await.unwrap().unwrap()
         });
+    }
+
+    async fn a_run_never_waits_for_the_queue_to_look_by_itself(f: Fresh) {
+        let mut context = context(&f);
+        let settings = queue::LeaseSettings {
+            poll_ms: 600_000,
+            ..queue::LeaseSettings::default()
+        };
+        context.world.queue = queue::Queue::new(f.db.clone(), f.queue().clock(), settings);
+        let working = work_with(context);
+        let began = std::time::Instant::now();
+        for n in 0..20 {
+            let id = f.start(THREE, json!({ "n": n })).await;
+            working.queue.notify_local();
+            assert_eq!(result(&ended(&f, &id).await), json!(8 * n));
+        }
+        let per_run = began.elapsed() / 20;
+        eprintln!("{per_run:?} per run of three steps");
+        assert!(per_run < Duration::from_secs(5), "{per_run:?}");
+        working.stop().await;
     }
 }
