@@ -20,6 +20,8 @@ use crate::store::{Database, begin, new_id};
 pub struct Fresh {
     /// The database.
     pub db: Database,
+    /// Its address, for other processes.
+    pub url: String,
     /// A moment the test moves on by hand.
     pub clock: Arc<AtomicI64>,
     _dir: Option<TempDir>,
@@ -32,10 +34,8 @@ impl Fresh {
     /// A database file.
     pub async fn sqlite() -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        let db = Database::open_sqlite(&dir.path().join("test.db"))
-            .await
-            .expect("a database file");
-        Self::over(db, Some(dir))
+        let url = format!("sqlite:{}", dir.path().join("test.db").display());
+        Self::over(url, Some(dir)).await
     }
 
     /// A new database of the server that `FOREWRIGHT_TEST_POSTGRES` names.
@@ -49,15 +49,13 @@ impl Fresh {
             .await
             .expect("a new database");
         let (base, _) = server.rsplit_once('/').expect("a database in the address");
-        let db = Database::open(&format!("{base}/{name}"))
-            .await
-            .expect("the new database");
-        Self::over(db, None)
+        Self::over(format!("{base}/{name}"), None).await
     }
 
-    fn over(db: Database, dir: Option<TempDir>) -> Self {
+    async fn over(url: String, dir: Option<TempDir>) -> Self {
         Self {
-            db,
+            db: Database::open(&url).await.expect("the new database"),
+            url,
             clock: Arc::new(AtomicI64::new(NOW)),
             _dir: dir,
         }

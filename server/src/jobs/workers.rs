@@ -206,6 +206,8 @@ mod tests {
         many_runs_share_the_hands,
         a_run_that_crashes_its_advance_is_given_up,
         a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
+        killed_processes_lose_nothing_and_record_nothing_twice,
+        a_run_never_waits_for_the_queue_to_look_by_itself,
     );
 
     struct Double;
@@ -326,7 +328,10 @@ mod tests {
     }
 
     fn work_on(f: &Fresh) -> Working {
-        let context = context(f);
+        work_with(context(f))
+    }
+
+    fn work_with(context: WorkerContext) -> Working {
         let queue = context.world.queue.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let queues = all_queues(&context.registry);
@@ -760,6 +765,128 @@ mod tests {
         assert_eq!(sides["recorded"]["kind"], "tell");
         assert_eq!(sides["requested"]["kind"], "double");
         assert_eq!(count(&f, "journal").await, 1);
+        working.stop().await;
+    }
+
+    const DATABASE: &str = "FOREWRIGHT_TEST_CHILD_DATABASE";
+
+    /// Takes its time, so that it is often killed at work.
+    struct Slow;
+
+    impl Step for Slow {
+        const KIND: &'static str = "slow";
+        type Input = Number;
+        type Output = Value;
+
+        fn run(&self, input: Number, host: &dyn Host) -> Result<Outcome<Value>, StepError> {
+            let before = host.put_artifact("number", "text/plain", b"before")?;
+            std::thread::sleep(Duration::from_millis(30));
+            Ok(Outcome::Done(
+                json!({ "n": input.n * 2, "digest": before.digest }),
+            ))
+        }
+    }
+
+    /// Not a test of its own: what `killed_processes_…` starts and kills.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "started by another test"]
+    async fn child_process() {
+        let Ok(url) = std::env::var(DATABASE) else {
+            return;
+        };
+        #[expect(clippy::disallowed_methods, reason = "processes share a real clock")]
+        let clock = || jiff::Timestamp::now().as_millisecond();
+        let db = store::Database::open(&url).await.unwrap();
+        let settings = queue::LeaseSettings {
+            step_lease_ms: 600,
+            step_heartbeat_ms: 150,
+            poll_ms: 20,
+            ..queue::LeaseSettings::default()
+        };
+        let world = World {
+            queue: queue::Queue::new(db, Arc::new(clock), settings),
+            artifacts: Arc::new(Kept::default()),
+            telemetry: Arc::new(Silent),
+        };
+        let registry = Registry::default().register(Slow);
+        let context = WorkerContext::new(world, Arc::new(registry));
+        let queues = all_queues(&context.registry);
+        run_workers(context, &queues, std::future::pending())
+            .await
+            .unwrap();
+    }
+
+    async fn killed_processes_lose_nothing_and_record_nothing_twice(f: Fresh) {
+        let source = r#"fn run(event) {
+            let handles = [];
+            for n in 0..5 { handles.push(start("slow", #{ n: event.n + n })); }
+            let sum = 0;
+            for done in wait_all(handles) { sum += step("slow", #{ n: done.n }).n; }
+            sum
+        }"#;
+        let mut ids = Vec::new();
+        for n in 0..12 {
+            ids.push(f.start(source, json!({ "n": n })).await);
+        }
+        let start = || {
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--ignored",
+                    "--exact",
+                    "jobs::workers::tests::child_process",
+                ])
+                .env(DATABASE, &f.url)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut seed: u64 = 7;
+        for _ in 0..12 {
+            let mut child = start();
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            tokio::time::sleep(Duration::from_millis(100 + (seed >> 33) % 300)).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let mut last = start();
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(result(&ended(&f, id).await), json!(4 * (5 * n + 10)));
+        }
+        last.kill().unwrap();
+        last.wait().unwrap();
+        assert_eq!(count(&f, "event WHERE name = 'step.done'").await, 120);
+        assert_eq!(
+            count(&f, "step WHERE state = 'done' AND position <> '@'").await,
+            120
+        );
+        assert_eq!(count(&f, "journal WHERE outcome IS NOT NULL").await, 120);
+        assert_eq!(count(&f, "event WHERE name = 'run.ended'").await, 12);
+        assert_eq!(store::audit::first_broken(&f.db.read).await.unwrap(), None);
+        eprintln!("{} attempts at 120 steps over 13 processes", {
+            let sql = "SELECT SUM(attempt) AS n FROM step WHERE position <> '@'";
+            let sql = sql.replace("SUM(attempt)", "CAST(SUM(attempt) AS BIGINT)");
+            number(&f.db.read, &sql, values![]).await.unwrap().unwrap()
+        });
+    }
+
+    async fn a_run_never_waits_for_the_queue_to_look_by_itself(f: Fresh) {
+        let mut context = context(&f);
+        let settings = queue::LeaseSettings {
+            poll_ms: 600_000,
+            ..queue::LeaseSettings::default()
+        };
+        context.world.queue = queue::Queue::new(f.db.clone(), f.queue().clock(), settings);
+        let working = work_with(context);
+        let began = std::time::Instant::now();
+        for n in 0..20 {
+            let id = f.start(THREE, json!({ "n": n })).await;
+            working.queue.notify_local();
+            assert_eq!(result(&ended(&f, &id).await), json!(8 * n));
+        }
+        let per_run = began.elapsed() / 20;
+        eprintln!("{per_run:?} per run of three steps");
+        assert!(per_run < Duration::from_secs(5), "{per_run:?}");
         working.stop().await;
     }
 }
