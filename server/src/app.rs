@@ -51,7 +51,9 @@ impl App {
         let data = &config.server.data;
         std::fs::create_dir_all(data)
             .with_context(|| format!("failed to create the data folder `{}`", data.display()))?;
-        let db = Database::open(&config.database_url()).await.context("failed to open the database")?;
+        let db = Database::open(&config.database_url())
+            .await
+            .context("failed to open the database")?;
         let fresh = uuid::Uuid::new_v4().to_string();
         let instance = store::settings::get_or_set(&db.write, "instance", &fresh).await?;
         let limits = HeadLimits {
@@ -60,11 +62,20 @@ impl App {
             seal_points: config.telemetry.seal_points,
             ..HeadLimits::default()
         };
-        let telemetry = Telemetry::open_with_reader(db.write.clone(), db.read.clone(), limits).await?;
+        let telemetry =
+            Telemetry::open_with_reader(db.write.clone(), db.read.clone(), limits).await?;
         let artifacts = Artifacts::open(&config)?;
         let told = clock.clone();
         let queue = Queue::new(db.clone(), Arc::new(move || told.now_ms()), leases(&config));
-        let app = Inner { config, db, queue, telemetry, artifacts, clock, instance };
+        let app = Inner {
+            config,
+            db,
+            queue,
+            telemetry,
+            artifacts,
+            clock,
+            instance,
+        };
         Ok(Self(Arc::new(app)))
     }
 

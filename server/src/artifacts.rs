@@ -75,7 +75,10 @@ impl Artifacts {
             Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => return Err(ArtifactError::Store(e)),
         }
-        self.store.put(&path, bytes.into()).await.map_err(ArtifactError::Store)?;
+        self.store
+            .put(&path, bytes.into())
+            .await
+            .map_err(ArtifactError::Store)?;
         Ok(digest)
     }
 
@@ -84,7 +87,10 @@ impl Artifacts {
         path(claimed)?;
         let actual = digest(&bytes);
         if actual != claimed {
-            return Err(ArtifactError::Mismatch { claimed: claimed.into(), actual });
+            return Err(ArtifactError::Mismatch {
+                claimed: claimed.into(),
+                actual,
+            });
         }
         self.put(bytes).await
     }
@@ -92,7 +98,11 @@ impl Artifacts {
     /// All bytes of a digest.
     pub async fn get(&self, digest: &str) -> Result<Bytes, ArtifactError> {
         let path = path(digest)?;
-        let result = self.store.get(&path).await.map_err(|e| missing(digest, e))?;
+        let result = self
+            .store
+            .get(&path)
+            .await
+            .map_err(|e| missing(digest, e))?;
         result.bytes().await.map_err(ArtifactError::Store)
     }
 
@@ -103,14 +113,25 @@ impl Artifacts {
         range: Option<Range<u64>>,
     ) -> Result<GetResult, ArtifactError> {
         let path = path(digest)?;
-        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        self.store.get_opts(&path, options).await.map_err(|e| missing(digest, e))
+        let options = GetOptions {
+            range: range.map(GetRange::Bounded),
+            ..GetOptions::default()
+        };
+        self.store
+            .get_opts(&path, options)
+            .await
+            .map_err(|e| missing(digest, e))
     }
 
     /// Size in bytes.
     pub async fn size(&self, digest: &str) -> Result<u64, ArtifactError> {
         let path = path(digest)?;
-        Ok(self.store.head(&path).await.map_err(|e| missing(digest, e))?.size)
+        Ok(self
+            .store
+            .head(&path)
+            .await
+            .map_err(|e| missing(digest, e))?
+            .size)
     }
 }
 
@@ -155,11 +176,17 @@ mod tests {
     #[tokio::test]
     async fn bytes_come_back_under_their_digest() {
         let (_folder, artifacts) = in_a_folder();
-        let digest = artifacts.put(Bytes::from_static(b"G28\n")).await.expect("kept");
+        let digest = artifacts
+            .put(Bytes::from_static(b"G28\n"))
+            .await
+            .expect("kept");
         assert_eq!(digest, super::digest(b"G28\n"));
         assert_eq!(artifacts.get(&digest).await.expect("there"), &b"G28\n"[..]);
         assert_eq!(artifacts.size(&digest).await.expect("there"), 4);
-        let part = artifacts.open_range(&digest, Some(1..3)).await.expect("there");
+        let part = artifacts
+            .open_range(&digest, Some(1..3))
+            .await
+            .expect("there");
         assert_eq!(part.bytes().await.expect("read"), &b"28"[..]);
     }
 
@@ -167,16 +194,24 @@ mod tests {
     async fn a_lie_about_the_digest_keeps_nothing() {
         let (_folder, artifacts) = in_a_folder();
         let claimed = super::digest(b"other");
-        let refused = artifacts.put_claimed(&claimed, Bytes::from_static(b"bytes")).await;
+        let refused = artifacts
+            .put_claimed(&claimed, Bytes::from_static(b"bytes"))
+            .await;
         assert!(matches!(refused, Err(ArtifactError::Mismatch { .. })));
-        assert!(matches!(artifacts.get(&claimed).await, Err(ArtifactError::Missing(_))));
+        assert!(matches!(
+            artifacts.get(&claimed).await,
+            Err(ArtifactError::Missing(_))
+        ));
     }
 
     #[tokio::test]
     async fn a_digest_cannot_leave_the_folder() {
         let (_folder, artifacts) = in_a_folder();
         for evil in ["sha256:../../etc/passwd", "../x", "sha256:", "md5:00"] {
-            assert!(matches!(artifacts.get(evil).await, Err(ArtifactError::NotADigest(_))));
+            assert!(matches!(
+                artifacts.get(evil).await,
+                Err(ArtifactError::NotADigest(_))
+            ));
         }
     }
 }

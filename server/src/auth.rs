@@ -42,9 +42,16 @@ impl Role {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Operator, Self::Technician, Self::Engineer, Self::Developer, Self::Agent, Self::Cell]
-            .into_iter()
-            .find(|role| role.name() == name)
+        [
+            Self::Operator,
+            Self::Technician,
+            Self::Engineer,
+            Self::Developer,
+            Self::Agent,
+            Self::Cell,
+        ]
+        .into_iter()
+        .find(|role| role.name() == name)
     }
 }
 
@@ -76,7 +83,10 @@ impl FromRequestParts<App> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         if !app.config.server.authentication {
-            return Ok(Self { role: Role::Operator, subject: "anyone".into() });
+            return Ok(Self {
+                role: Role::Operator,
+                subject: "anyone".into(),
+            });
         }
         let token = parts
             .headers
@@ -89,7 +99,10 @@ impl FromRequestParts<App> for Principal {
         let found = store::tokens::by_hash(&app.db.read, &hash(token)).await?;
         let found = found.ok_or_else(ApiError::unauthorized)?;
         let role = Role::from_name(&found.role).ok_or_else(ApiError::unauthorized)?;
-        Ok(Self { role, subject: found.subject })
+        Ok(Self {
+            role,
+            subject: found.subject,
+        })
     }
 }
 
@@ -135,7 +148,10 @@ impl Cell {
         if self.0.subject == cell {
             return Ok(());
         }
-        Err(ApiError::forbidden(format!("this token speaks for `{}`, not for `{cell}`", self.0.subject)))
+        Err(ApiError::forbidden(format!(
+            "this token speaks for `{}`, not for `{cell}`",
+            self.0.subject
+        )))
     }
 }
 

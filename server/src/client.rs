@@ -72,14 +72,23 @@ impl Client {
     /// A client of the server at `base`, e.g. `http://127.0.0.1:8600`.
     pub fn new(base: &str, token: Option<String>) -> anyhow::Result<Self> {
         // Longer than the longest long poll a server grants.
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(90)).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token })
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(90))
+            .build()?;
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        })
     }
 
     /// The same server, with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: Some(token.into()), ..self.clone() }
+        Self {
+            token: Some(token.into()),
+            ..self.clone()
+        }
     }
 
     /// The server's address.
@@ -93,7 +102,11 @@ impl Client {
     }
 
     /// `POST` of JSON, answered as JSON (`null` where there is no body).
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
@@ -104,18 +117,32 @@ impl Client {
         key: &str,
         body: &Value,
     ) -> Result<T, ClientError> {
-        let request = self.request(Method::POST, path).header("idempotency-key", key);
+        let request = self
+            .request(Method::POST, path)
+            .header("idempotency-key", key);
         self.json(request.json(body)).await
     }
 
     /// `PUT` of JSON, answered as JSON.
-    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
         self.json(self.request(Method::PUT, path).json(body)).await
     }
 
     /// `PUT` of bytes.
-    pub async fn put_bytes(&self, path: &str, media: &str, bytes: Vec<u8>) -> Result<(), ClientError> {
-        let request = self.request(Method::PUT, path).header("content-type", media).body(bytes);
+    pub async fn put_bytes(
+        &self,
+        path: &str,
+        media: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), ClientError> {
+        let request = self
+            .request(Method::PUT, path)
+            .header("content-type", media)
+            .body(bytes);
         self.bytes(request).await.map(drop)
     }
 
@@ -126,7 +153,9 @@ impl Client {
 
     /// A request to be sent with [`Self::json`] or [`Self::bytes`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let request = self
+            .http
+            .request(method, format!("{}/api/v1{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -134,9 +163,16 @@ impl Client {
     }
 
     /// Sends a request and reads JSON.
-    pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, ClientError> {
         let (url, bytes) = self.send(request).await?;
-        let bytes = if bytes.is_empty() { b"null".to_vec() } else { bytes };
+        let bytes = if bytes.is_empty() {
+            b"null".to_vec()
+        } else {
+            bytes
+        };
         serde_json::from_slice(&bytes).map_err(|source| ClientError::Unreadable { url, source })
     }
 
@@ -147,7 +183,9 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<(String, Vec<u8>), ClientError> {
         let unreachable = |source: reqwest::Error| ClientError::Unreachable {
-            url: source.url().map_or_else(|| self.base.clone(), ToString::to_string),
+            url: source
+                .url()
+                .map_or_else(|| self.base.clone(), ToString::to_string),
             source,
         };
         let response = request.send().await.map_err(unreachable)?;
@@ -158,6 +196,10 @@ impl Client {
         }
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        Err(ClientError::Refused { status, code: text("code"), detail: text("detail") })
+        Err(ClientError::Refused {
+            status,
+            code: text("code"),
+            detail: text("detail"),
+        })
     }
 }

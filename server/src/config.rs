@@ -11,7 +11,10 @@ const DEFAULTS: &str = include_str!("../config.default.toml");
 /// Every setting; `server/config.default.toml` says what each means.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "documented in config.default.toml, which is compiled in")]
+#[expect(
+    missing_docs,
+    reason = "documented in config.default.toml, which is compiled in"
+)]
 pub struct Config {
     pub server: Server,
     pub queue: Queue,
@@ -90,30 +93,43 @@ impl Config {
         let default_file = Path::new("forewright.toml");
         let file = file.or_else(|| default_file.exists().then_some(default_file));
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.into(),
+                source,
+            })?;
             let invalid = |message| ConfigError::Invalid {
                 origin: format!("`{}`", path.display()),
                 message,
             };
-            let over: Table = text.parse().map_err(|e: toml::de::Error| invalid(e.to_string()))?;
+            let over: Table = text
+                .parse()
+                .map_err(|e: toml::de::Error| invalid(e.to_string()))?;
             merge(&mut table, over).map_err(invalid)?;
         }
         for (name, value) in environment {
             apply_environment(&mut table, &name, &value).map_err(|message| {
-                ConfigError::Invalid { origin: format!("`{name}`"), message }
+                ConfigError::Invalid {
+                    origin: format!("`{name}`"),
+                    message,
+                }
             })?;
         }
-        table.try_into().and_then(Self::validated).map_err(|e| ConfigError::Invalid {
-            origin: "together".into(),
-            message: e.to_string(),
-        })
+        table
+            .try_into()
+            .and_then(Self::validated)
+            .map_err(|e| ConfigError::Invalid {
+                origin: "together".into(),
+                message: e.to_string(),
+            })
     }
 
     /// The database to connect to.
     pub fn database_url(&self) -> String {
         if self.server.database_url.is_empty() {
-            format!("sqlite:{}", self.server.data.join("forewright.sqlite").display())
+            format!(
+                "sqlite:{}",
+                self.server.data.join("forewright.sqlite").display()
+            )
         } else {
             self.server.database_url.clone()
         }
@@ -127,7 +143,9 @@ impl Config {
             ));
         }
         if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms.cast_unsigned() {
-            return Err(Error::custom("`queue.heartbeat_ms` must be under half of `queue.lease_ms`"));
+            return Err(Error::custom(
+                "`queue.heartbeat_ms` must be under half of `queue.lease_ms`",
+            ));
         }
         if self.queue.concurrency == 0 {
             return Err(Error::custom("`queue.concurrency` must be at least 1"));
@@ -167,14 +185,26 @@ fn apply_environment(base: &mut Table, name: &str, text: &str) -> Result<(), Str
     } else {
         return Ok(());
     };
-    let Some((section, key)) = path.split_once('_') else { return Ok(()) };
-    let Some(Value::Table(known)) = base.get_mut(section) else { return Ok(()) };
-    let Some(slot) = known.get_mut(key) else { return Ok(()) };
+    let Some((section, key)) = path.split_once('_') else {
+        return Ok(());
+    };
+    let Some(Value::Table(known)) = base.get_mut(section) else {
+        return Ok(());
+    };
+    let Some(slot) = known.get_mut(key) else {
+        return Ok(());
+    };
     let number = text.replace('_', "");
     *slot = match slot {
-        Value::Integer(_) => number.parse().map(Value::Integer).map_err(|_| "not a whole number"),
+        Value::Integer(_) => number
+            .parse()
+            .map(Value::Integer)
+            .map_err(|_| "not a whole number"),
         Value::Float(_) => number.parse().map(Value::Float).map_err(|_| "not a number"),
-        Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_| "not true or false"),
+        Value::Boolean(_) => text
+            .parse()
+            .map(Value::Boolean)
+            .map_err(|_| "not true or false"),
         _ => Ok(Value::String(text.into())),
     }
     .map_err(|what| format!("`{text}` is {what}"))?;
@@ -186,7 +216,10 @@ mod tests {
     use super::*;
 
     fn with(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let vars = vars.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>();
+        let vars = vars
+            .iter()
+            .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+            .collect::<Vec<_>>();
         Config::load(None, vars.into_iter())
     }
 
@@ -194,12 +227,19 @@ mod tests {
     fn the_defaults_are_valid() {
         let config = with(&[]).expect("defaults");
         assert_eq!(config.server.listen.port(), 8600);
-        assert!(config.database_url().starts_with("sqlite:./forewright-data/"));
+        assert!(
+            config
+                .database_url()
+                .starts_with("sqlite:./forewright-data/")
+        );
     }
 
     #[test]
     fn the_environment_wins_and_is_checked() {
-        let config = with(&[("FOREWRIGHT_QUEUE_LEASE_MS", "20_000"), ("DATABASE_URL", "postgres://x/y")]);
+        let config = with(&[
+            ("FOREWRIGHT_QUEUE_LEASE_MS", "20_000"),
+            ("DATABASE_URL", "postgres://x/y"),
+        ]);
         let config = config.expect("valid");
         assert_eq!(config.queue.lease_ms, 20_000);
         assert_eq!(config.database_url(), "postgres://x/y");
@@ -212,8 +252,10 @@ mod tests {
 
     #[test]
     fn an_open_door_without_a_lock_is_refused() {
-        let vars =
-            [("FOREWRIGHT_SERVER_LISTEN", "0.0.0.0:8600"), ("FOREWRIGHT_SERVER_AUTHENTICATION", "false")];
+        let vars = [
+            ("FOREWRIGHT_SERVER_LISTEN", "0.0.0.0:8600"),
+            ("FOREWRIGHT_SERVER_AUTHENTICATION", "false"),
+        ];
         assert!(with(&vars).is_err());
     }
 
@@ -223,6 +265,9 @@ mod tests {
         let path = folder.path().join("f.toml");
         std::fs::write(&path, "[queue]\nlease = 5\n").expect("written");
         let error = Config::load(Some(&path), std::iter::empty()).expect_err("refused");
-        assert!(error.to_string().contains("unknown key `queue.lease`"), "{error}");
+        assert!(
+            error.to_string().contains("unknown key `queue.lease`"),
+            "{error}"
+        );
     }
 }

@@ -29,17 +29,30 @@ pub async fn serve(uri: Uri, headers: HeaderMap) -> Response {
         return ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], NOTICE).into_response();
     };
     let etag = format!("\"{}\"", crate::artifacts::digest(&file.data));
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|v| v == etag.as_str()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v == etag.as_str())
+    {
         return StatusCode::NOT_MODIFIED.into_response();
     }
     let mut response = Body::from(file.data.into_owned()).into_response();
     let set = response.headers_mut();
     set.insert(header::CONTENT_TYPE, HeaderValue::from_static(media(name)));
-    set.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    set.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    set.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
+    set.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     // Vite names what it hashes; only the page itself may change under its name.
     let lasting = name.starts_with("assets/");
-    let cache = if lasting { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let cache = if lasting {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
     set.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     if let Ok(value) = HeaderValue::from_str(&etag) {
         set.insert(header::ETAG, value);

@@ -42,7 +42,13 @@ pub struct Problem {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_s: None, extra: Map::new() }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after_s: None,
+            extra: Map::new(),
+        }
     }
 
     /// 400: cannot be read as what it should be.
@@ -66,9 +72,13 @@ impl ApiError {
 
     /// 404: unknown or hidden.
     pub fn not_found(what: &str, id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("no {what} `{id}`"))
-            .with("what", what)
-            .with("id", id)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("no {what} `{id}`"),
+        )
+        .with("what", what)
+        .with("id", id)
     }
 
     /// 409: an old fence or epoch.
@@ -149,7 +159,10 @@ impl IntoResponse for ApiError {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

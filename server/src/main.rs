@@ -1,6 +1,6 @@
 //! Forewright: one binary that serves, works, collects, makes and shows.
 
-mod agent;
+pub mod agent;
 mod api;
 mod app;
 mod artifacts;
@@ -14,17 +14,17 @@ mod dashboard;
 mod error;
 mod extract;
 mod fleet;
-mod host;
-mod ingest;
-mod jobs;
+pub mod host;
+pub mod ingest;
+pub mod jobs;
 mod openapi;
 mod process;
-mod queue;
+pub mod queue;
 mod router;
-mod store;
-mod telemetry;
+pub mod store;
+pub mod telemetry;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 
 use std::process::ExitCode;
 

@@ -77,12 +77,18 @@ fn describe_refusals(operation: &mut Operation, writes: bool) {
     refusals.push(("503", "Not now; `Retry-After` says when."));
     for (status, description) in refusals {
         let content = ContentBuilder::new()
-            .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name("Problem"))))
+            .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(
+                Ref::from_schema_name("Problem"),
+            )))
             .build();
         let response = ResponseBuilder::new()
             .description(description)
             .content("application/problem+json", content)
             .build();
-        operation.responses.responses.entry(status.into()).or_insert_with(|| response.into());
+        operation
+            .responses
+            .responses
+            .entry(status.into())
+            .or_insert_with(|| response.into());
     }
 }

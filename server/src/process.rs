@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::auth::Role;
 use crate::host::{ArtifactBytes, Trouble, World};
-use crate::jobs::{Webhook, WorkerContext, deliver_outbox, run_workers};
+use crate::jobs::{Webhook, WorkerContext, deliver_outbox, expire_leases, run_workers};
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
 use crate::{api, fleet, router};
@@ -75,11 +75,23 @@ impl Process {
                 Ok(())
             });
         }
-        if !queues.is_empty() {
+        if queues.is_empty() {
+            // Workers expire leases as they go; a server on its own must do it itself.
+            let queue = app.queue.clone();
+            tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
+                let queue = queue.clone();
+                async move {
+                    expire_leases(&queue).await?;
+                    Ok(())
+                }
+            }));
+        } else {
             let queues: Vec<String> = queues.iter().map(|q| (*q).to_owned()).collect();
             let mut context = WorkerContext::new(world(&app), Arc::new(registry()));
             for queue in &queues {
-                context.hands.insert(queue.clone(), app.config.queue.concurrency);
+                context
+                    .hands
+                    .insert(queue.clone(), app.config.queue.concurrency);
             }
             let mut signal = stopped.clone();
             tasks.spawn(async move {
@@ -90,7 +102,12 @@ impl Process {
             });
         }
         start_chores(&app, &stopped, &mut tasks);
-        Ok(Self { address, bootstrap_token, stop, tasks })
+        Ok(Self {
+            address,
+            bootstrap_token,
+            stop,
+            tasks,
+        })
     }
 
     /// Tells a person where it is and, the first time, how to get in.
@@ -133,9 +150,13 @@ async fn install_shipped(app: &App) -> anyhow::Result<()> {
     ];
     for (sort, scripts) in sorts {
         let known = sort.list(&app.db.write).await?;
-        for script in scripts.iter().filter(|s| known.iter().all(|k| k.name != s.name)) {
+        for script in scripts
+            .iter()
+            .filter(|s| known.iter().all(|k| k.name != s.name))
+        {
             let tx = store::begin(&app.db.write).await?;
-            sort.activate(&tx, app.now_ms(), script.name, script.source).await?;
+            sort.activate(&tx, app.now_ms(), script.name, script.source)
+                .await?;
             tx.commit().await?;
         }
     }
@@ -202,7 +223,10 @@ fn start_chores(
 ) {
     let webhook = match app.config.webhook.url.clone() {
         url if url.is_empty() => Webhook::Recorded,
-        url => Webhook::Posted { url, client: reqwest::Client::new() },
+        url => Webhook::Posted {
+            url,
+            client: reqwest::Client::new(),
+        },
     };
     let outbox = app.clone();
     tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
@@ -234,7 +258,11 @@ async fn tick_once(app: &App) -> anyhow::Result<()> {
     let number = app.now_ms() / length_ms;
     if store::chores::take(&app.db.write, app.now_ms(), "score_fleet", number).await? {
         let tick = fleet::tick(app, None, true).await?;
-        tracing::info!(tick.scored, decisions = tick.decisions.len(), "scored the fleet");
+        tracing::info!(
+            tick.scored,
+            decisions = tick.decisions.len(),
+            "scored the fleet"
+        );
     }
     Ok(())
 }

@@ -31,12 +31,14 @@ pub fn router(app: App) -> Router {
         .fallback(get(dashboard::serve))
         .merge(docs)
         .layer(CompressionLayer::new())
-        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
-            let error = anyhow::anyhow!(text.unwrap_or_else(|| "a handler panicked".into()));
-            axum::response::IntoResponse::into_response(ApiError::internal(error))
-        }))
+        .layer(CatchPanicLayer::custom(
+            |panic: Box<dyn std::any::Any + Send>| {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+                let error = anyhow::anyhow!(text.unwrap_or_else(|| "a handler panicked".into()));
+                axum::response::IntoResponse::into_response(ApiError::internal(error))
+            },
+        ))
         .layer(TraceLayer::new_for_http().on_failure(()).on_response(
             |response: &axum::response::Response, latency: Duration, _: &tracing::Span| {
                 tracing::debug!(
@@ -122,7 +124,10 @@ fn script_routes() -> OpenApiRouter<App> {
 
 fn cell_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(enrolments::list_enrolments, enrolments::create_enrolment))
+        .routes(routes!(
+            enrolments::list_enrolments,
+            enrolments::create_enrolment
+        ))
         .routes(routes!(enrolments::approve_enrolment))
         .routes(routes!(enrolments::claim_cell_token))
         .routes(routes!(cells::list_cells))
@@ -142,7 +147,10 @@ fn cell_routes() -> OpenApiRouter<App> {
 fn maintenance_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(technicians::list_technicians))
-        .routes(routes!(technicians::get_technician, technicians::put_technician))
+        .routes(routes!(
+            technicians::get_technician,
+            technicians::put_technician
+        ))
         .routes(routes!(approvals::list_approvals))
         .routes(routes!(approvals::answer_approval))
         .routes(routes!(windows::list_windows))

@@ -45,7 +45,10 @@ pub struct ActionQuery {
 }
 
 /// How many actions are told.
-const LAST: Page<'static> = Page { after: None, limit: 500 };
+const LAST: Page<'static> = Page {
+    after: None,
+    limit: 500,
+};
 
 /// The last 500 actions, newest first.
 #[utoipa::path(get, path = "/api/v1/actions", tag = "actions", params(ActionQuery),
@@ -59,7 +62,16 @@ pub async fn list_actions(
     let actions = rows.into_iter().map(|row| {
         let action = serde_json::from_str(&row.body).map_err(ApiError::internal)?;
         let (id, run, position) = (row.id, row.run_id, row.position);
-        Ok(ActionView { id, run, position, action, at: Timestamp(row.at) })
+        Ok(ActionView {
+            id,
+            run,
+            position,
+            action,
+            at: Timestamp(row.at),
+        })
     });
-    Ok(Json(ActionList { actions: actions.collect::<ApiResult<_>>()?, next: None }))
+    Ok(Json(ActionList {
+        actions: actions.collect::<ApiResult<_>>()?,
+        next: None,
+    }))
 }

@@ -105,12 +105,18 @@ pub async fn list_approvals(
     _: auth::Reader,
     Query(query): Query<ApprovalQuery>,
 ) -> ApiResult<Json<ApprovalList>> {
-    let paging = PageQuery { after: query.after, limit: query.limit };
+    let paging = PageQuery {
+        after: query.after,
+        limit: query.limit,
+    };
     let page = paging.page()?;
     let rows = store::approvals::list(&app.db.read, query.state.as_deref(), page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
-    let approvals = rows.into_iter().map(TryInto::try_into).collect::<ApiResult<_>>()?;
+    let approvals = rows
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<ApiResult<_>>()?;
     Ok(Json(ApprovalList { approvals, next }))
 }
 

@@ -110,7 +110,10 @@ pub async fn list_artifacts(
         kind: a.kind,
         name: a.name,
     });
-    Ok(Json(ArtifactList { artifacts: artifacts.collect(), next: None }))
+    Ok(Json(ArtifactList {
+        artifacts: artifacts.collect(),
+        next: None,
+    }))
 }
 
 /// The bytes of a digest; `Range` gives a part of them.
@@ -129,10 +132,15 @@ pub async fn get_artifact(
 ) -> ApiResult<Response> {
     let size = app.artifacts.size(&digest).await?;
     let etag = format!("\"{digest}\"");
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|v| v == etag.as_str()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v == etag.as_str())
+    {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    let fresh = headers.get(header::IF_RANGE).is_none_or(|v| v == etag.as_str());
+    let fresh = headers
+        .get(header::IF_RANGE)
+        .is_none_or(|v| v == etag.as_str());
     let range = match headers.get(header::RANGE).filter(|_| fresh) {
         Some(value) => wanted_range(value, size)?,
         None => None,
@@ -141,7 +149,13 @@ pub async fn get_artifact(
     let mut response = Body::from_stream(body.into_stream()).into_response();
     let known = store::artifacts::get(&app.db.read, &digest).await.ok();
     let media = known.map_or_else(|| "application/octet-stream".into(), |a| a.media);
-    describe(response.headers_mut(), &digest, &media, range.as_ref(), size)?;
+    describe(
+        response.headers_mut(),
+        &digest,
+        &media,
+        range.as_ref(),
+        size,
+    )?;
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
@@ -160,7 +174,9 @@ pub async fn put_artifact(
     request: Request,
 ) -> ApiResult<(StatusCode, Json<Stored>)> {
     let media = request.headers().get(header::CONTENT_TYPE);
-    let media = media.and_then(|v| v.to_str().ok()).unwrap_or("application/octet-stream");
+    let media = media
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("application/octet-stream");
     let media = media.to_owned();
     let limit = app.config.server.max_artifact_bytes;
     let bytes = axum::body::to_bytes(request.into_body(), limit)
@@ -168,9 +184,19 @@ pub async fn put_artifact(
         .map_err(|_| ApiError::too_large(limit))?;
     let size_bytes = bytes.len() as u64;
     let digest = app.artifacts.put_claimed(&digest, bytes).await?;
-    let artifact = ArtifactRef { digest, size_bytes, media };
+    let artifact = ArtifactRef {
+        digest,
+        size_bytes,
+        media,
+    };
     store::artifacts::put(&app.db.write, app.now_ms(), &artifact).await?;
-    Ok((StatusCode::CREATED, Json(Stored { digest: artifact.digest, size_bytes })))
+    Ok((
+        StatusCode::CREATED,
+        Json(Stored {
+            digest: artifact.digest,
+            size_bytes,
+        }),
+    ))
 }
 
 /// Who made these bytes.
@@ -237,11 +263,20 @@ fn describe(
     set(header::CONTENT_LENGTH, length.to_string())?;
     set(header::ETAG, format!("\"{digest}\""))?;
     set(header::ACCEPT_RANGES, "bytes".into())?;
-    set(header::CACHE_CONTROL, "private, max-age=31536000, immutable".into())?;
+    set(
+        header::CACHE_CONTROL,
+        "private, max-age=31536000, immutable".into(),
+    )?;
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff".into())?;
-    set(header::HeaderName::from_static("repr-digest"), repr_digest(digest))?;
+    set(
+        header::HeaderName::from_static("repr-digest"),
+        repr_digest(digest),
+    )?;
     if let Some(range) = range {
-        set(header::CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1))?;
+        set(
+            header::CONTENT_RANGE,
+            format!("bytes {}-{}/{size}", range.start, range.end - 1),
+        )?;
     }
     Ok(())
 }
@@ -259,7 +294,9 @@ mod tests {
     use super::*;
 
     fn range(value: &str) -> Option<Range<u64>> {
-        wanted_range(&HeaderValue::from_str(value).expect("ascii"), 10).ok().flatten()
+        wanted_range(&HeaderValue::from_str(value).expect("ascii"), 10)
+            .ok()
+            .flatten()
     }
 
     #[test]

@@ -83,7 +83,10 @@ pub struct RedundancyView {
 
 impl From<Asset> for AssetView {
     fn from(a: Asset) -> Self {
-        let dependency = |d: Dependency| DependencyView { asset: d.asset, any_of: d.any_of };
+        let dependency = |d: Dependency| DependencyView {
+            asset: d.asset,
+            any_of: d.any_of,
+        };
         Self {
             id: a.id,
             kind: a.kind,
@@ -93,7 +96,10 @@ impl From<Asset> for AssetView {
             col: a.col,
             u: a.u,
             depends_on: a.depends_on.into_iter().map(dependency).collect(),
-            redundancy: a.redundancy.map(|r| RedundancyView { group: r.group, needed: r.needed }),
+            redundancy: a.redundancy.map(|r| RedundancyView {
+                group: r.group,
+                needed: r.needed,
+            }),
             state: a.state.into(),
             part: a.part,
             failure_mode: a.failure_mode,
@@ -106,7 +112,10 @@ impl From<Asset> for AssetView {
 
 impl From<AssetView> for Asset {
     fn from(a: AssetView) -> Self {
-        let dependency = |d: DependencyView| Dependency { asset: d.asset, any_of: d.any_of };
+        let dependency = |d: DependencyView| Dependency {
+            asset: d.asset,
+            any_of: d.any_of,
+        };
         Self {
             id: a.id,
             kind: a.kind,
@@ -116,7 +125,10 @@ impl From<AssetView> for Asset {
             col: a.col,
             u: a.u,
             depends_on: a.depends_on.into_iter().map(dependency).collect(),
-            redundancy: a.redundancy.map(|r| Redundancy { group: r.group, needed: r.needed }),
+            redundancy: a.redundancy.map(|r| Redundancy {
+                group: r.group,
+                needed: r.needed,
+            }),
             state: a.state.into(),
             part: a.part,
             failure_mode: a.failure_mode,
@@ -141,7 +153,10 @@ pub struct AssetList {
     responses((status = 200, body = AssetList)))]
 pub async fn list_assets(app: App, _: auth::Reader) -> ApiResult<Json<AssetList>> {
     let assets = store::assets::list(&app.db.read).await?;
-    Ok(Json(AssetList { assets: assets.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(AssetList {
+        assets: assets.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// One asset.

@@ -73,7 +73,11 @@ const STATES: [(BuildState, BuildStateView, &str); 6] = [
     (BuildState::Leased, BuildStateView::Leased, "leased"),
     (BuildState::Staged, BuildStateView::Staged, "staged"),
     (BuildState::Started, BuildStateView::Started, "started"),
-    (BuildState::Uncertain, BuildStateView::Uncertain, "uncertain"),
+    (
+        BuildState::Uncertain,
+        BuildStateView::Uncertain,
+        "uncertain",
+    ),
     (BuildState::Ended, BuildStateView::Ended, "ended"),
 ];
 
@@ -153,25 +157,29 @@ pub async fn list_builds(
     _: Reader,
     Query(query): Query<BuildQuery>,
 ) -> ApiResult<Json<BuildList>> {
-    let paging = PageQuery { after: query.after, limit: query.limit };
+    let paging = PageQuery {
+        after: query.after,
+        limit: query.limit,
+    };
     let page = paging.page()?;
     let state = query.state.map(|s| STATES[s as usize].2);
     let rows = store::builds::list(&app.db.read, state, page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
     let builds = rows.into_iter().map(|row| Ok(Build::try_from(row)?.into()));
-    Ok(Json(BuildList { builds: builds.collect::<ApiResult<_>>()?, next }))
+    Ok(Json(BuildList {
+        builds: builds.collect::<ApiResult<_>>()?,
+        next,
+    }))
 }
 
 /// One build.
 #[utoipa::path(get, path = "/api/v1/builds/{id}", tag = "cells", params(("id" = String, Path)),
     responses((status = 200, body = BuildView)))]
-pub async fn get_build(
-    app: App,
-    _: Reader,
-    Path(id): Path<String>,
-) -> ApiResult<Json<BuildView>> {
-    Ok(Json(Build::try_from(store::builds::get(&app.db.read, &id).await?)?.into()))
+pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult<Json<BuildView>> {
+    Ok(Json(
+        Build::try_from(store::builds::get(&app.db.read, &id).await?)?.into(),
+    ))
 }
 
 /// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows.

@@ -79,7 +79,10 @@ impl From<cell::Model> for CellView {
     responses((status = 200, body = CellList)))]
 pub async fn list_cells(app: App, _: auth::Reader) -> ApiResult<Json<CellList>> {
     let rows = store::cells::list(&app.db.read).await?;
-    Ok(Json(CellList { cells: rows.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(CellList {
+        cells: rows.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// One cell.
@@ -141,10 +144,12 @@ pub async fn acquire_lease(
         tx.commit().await?;
         Ok::<_, ApiError>(grant)
     };
-    let mut response = match app.queue.retry_until(Duration::from_secs(wait), claim).await? {
-        Some(grant) => {
-            (StatusCode::CREATED, Json(LeaseView::new(grant, &app))).into_response()
-        }
+    let mut response = match app
+        .queue
+        .retry_until(Duration::from_secs(wait), claim)
+        .await?
+    {
+        Some(grant) => (StatusCode::CREATED, Json(LeaseView::new(grant, &app))).into_response(),
         None => (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, "1")]).into_response(),
     };
     if headers.contains_key("prefer") {
@@ -156,10 +161,18 @@ pub async fn acquire_lease(
 
 /// The seconds of `Prefer: wait=N` (RFC 7240); 0 without it.
 fn wanted_wait(headers: &HeaderMap) -> ApiResult<u64> {
-    let prefer = headers.get("prefer").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let wait = prefer.split(',').find_map(|p| p.trim().strip_prefix("wait="));
+    let prefer = headers
+        .get("prefer")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let wait = prefer
+        .split(',')
+        .find_map(|p| p.trim().strip_prefix("wait="));
     let Some(wait) = wait else { return Ok(0) };
     wait.trim().parse().map_err(|_| {
-        ApiError::malformed("malformed_header", "`Prefer: wait=N` takes a whole number of seconds")
+        ApiError::malformed(
+            "malformed_header",
+            "`Prefer: wait=N` takes a whole number of seconds",
+        )
     })
 }

@@ -91,12 +91,18 @@ pub async fn list_decisions(
     _: auth::Reader,
     Query(query): Query<DecisionQuery>,
 ) -> ApiResult<Json<DecisionList>> {
-    let paging = PageQuery { after: query.after, limit: query.limit };
+    let paging = PageQuery {
+        after: query.after,
+        limit: query.limit,
+    };
     let page = paging.page()?;
     let rows = store::decisions::list(&app.db.read, query.asset.as_deref(), page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
-    let decisions = rows.into_iter().map(TryInto::try_into).collect::<ApiResult<_>>()?;
+    let decisions = rows
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<ApiResult<_>>()?;
     Ok(Json(DecisionList { decisions, next }))
 }
 
@@ -108,5 +114,7 @@ pub async fn get_decision(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<DecisionView>> {
-    Ok(Json(store::decisions::get(&app.db.read, &id).await?.try_into()?))
+    Ok(Json(
+        store::decisions::get(&app.db.read, &id).await?.try_into()?,
+    ))
 }

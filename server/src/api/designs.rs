@@ -51,7 +51,11 @@ impl From<Design> for DesignView {
             asset: d.asset,
             run: d.run,
             created_at: d.created_at,
-            artifacts: d.artifacts.into_iter().map(|(role, a)| (role, a.digest)).collect(),
+            artifacts: d
+                .artifacts
+                .into_iter()
+                .map(|(role, a)| (role, a.digest))
+                .collect(),
             certificate: d.certificate,
         }
     }
@@ -69,7 +73,10 @@ pub async fn list_designs(
     let designs = store::designs::list(&app.db.read, page).await?;
     let next = PageQuery::next(page, designs.len(), designs.last().map(|d| d.id.as_str()));
     let next = next.map(str::to_owned);
-    Ok(Json(DesignList { designs: designs.into_iter().map(Into::into).collect(), next }))
+    Ok(Json(DesignList {
+        designs: designs.into_iter().map(Into::into).collect(),
+        next,
+    }))
 }
 
 /// One design.

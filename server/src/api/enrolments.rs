@@ -111,7 +111,10 @@ pub async fn create_enrolment(
     store::cells::enrol(&tx, app.now_ms(), new).await?;
     tx.commit().await?;
     app.queue.notify_local();
-    Ok((StatusCode::CREATED, Json(EnrolmentRequested { code, claim_secret })))
+    Ok((
+        StatusCode::CREATED,
+        Json(EnrolmentRequested { code, claim_secret }),
+    ))
 }
 
 /// Who asks to become a cell.
@@ -120,7 +123,10 @@ pub async fn create_enrolment(
 pub async fn list_enrolments(app: App, _: auth::Operator) -> ApiResult<Json<EnrolmentList>> {
     let rows = store::cells::enrolments(&app.db.read).await?;
     let enrolments = rows.into_iter().map(Into::into).collect();
-    Ok(Json(EnrolmentList { enrolments, next: None }))
+    Ok(Json(EnrolmentList {
+        enrolments,
+        next: None,
+    }))
 }
 
 /// Let a cell in; approving again changes nothing.
@@ -159,5 +165,8 @@ pub async fn claim_cell_token(
 fn new_code() -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let bytes = *uuid::Uuid::new_v4().as_bytes();
-    bytes[8..].iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect()
+    bytes[8..]
+        .iter()
+        .map(|b| char::from(ALPHABET[usize::from(b % 32)]))
+        .collect()
 }

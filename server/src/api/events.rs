@@ -90,13 +90,20 @@ pub async fn list_events(
     check_instance(&app, query.instance.as_deref())?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=500).contains(&limit) {
-        return Err(ApiError::malformed("malformed_query", "`limit` must be 1 to 500"));
+        return Err(ApiError::malformed(
+            "malformed_query",
+            "`limit` must be 1 to 500",
+        ));
     }
     let after = query.after.unwrap_or(0);
     let rows = store::events::after(&app.db.read, after, limit).await?;
     let next = rows.last().map_or(after, |row| row.seq);
     let events = rows.iter().map(EventView::read).collect::<ApiResult<_>>()?;
-    Ok(Json(EventList { instance: app.instance.clone(), events, next }))
+    Ok(Json(EventList {
+        instance: app.instance.clone(),
+        events,
+        next,
+    }))
 }
 
 /// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke.

@@ -40,6 +40,11 @@ pub async fn tick(
     _: auth::Operator,
     Json(body): Json<TickRequest>,
 ) -> ApiResult<Json<TickReport>> {
-    let tick = crate::fleet::tick(&app, body.about.as_deref(), body.ask).await.map_err(ApiError::internal)?;
-    Ok(Json(TickReport { scored: tick.scored, decisions: tick.decisions }))
+    let tick = crate::fleet::tick(&app, body.about.as_deref(), body.ask)
+        .await
+        .map_err(ApiError::internal)?;
+    Ok(Json(TickReport {
+        scored: tick.scored,
+        decisions: tick.decisions,
+    }))
 }

@@ -31,10 +31,14 @@ pub struct HealthView {
 #[utoipa::path(get, path = "/api/v1/health", tag = "health", security(()),
     responses((status = 200, body = HealthView)))]
 pub async fn get_health(app: App) -> ApiResult<Json<HealthView>> {
-    app.db.read.execute_unprepared("SELECT 1").await.map_err(|error| {
-        tracing::warn!(error = %error, "the database does not answer");
-        ApiError::unavailable("the database does not answer", 1)
-    })?;
+    app.db
+        .read
+        .execute_unprepared("SELECT 1")
+        .await
+        .map_err(|error| {
+            tracing::warn!(error = %error, "the database does not answer");
+            ApiError::unavailable("the database does not answer", 1)
+        })?;
     Ok(Json(HealthView {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),

@@ -77,7 +77,12 @@ pub struct BuildFailure {
 }
 
 fn holder<'a>(lease: &'a str, who: &'a auth::Cell, fence: i64, epoch: i64) -> Holder<'a> {
-    Holder { lease, cell: &who.0.subject, fence, epoch }
+    Holder {
+        lease,
+        cell: &who.0.subject,
+        fence,
+        epoch,
+    }
 }
 
 /// Renew a lease and tell how far the build is; the answer says whether it is still wanted.

@@ -61,7 +61,10 @@ impl From<Locality> for LocalityView {
 pub async fn list_localities(app: App, _: auth::Reader) -> ApiResult<Json<LocalityList>> {
     let localities = store::localities::list(&app.db.read).await?;
     let localities = localities.into_iter().map(Into::into).collect();
-    Ok(Json(LocalityList { localities, next: None }))
+    Ok(Json(LocalityList {
+        localities,
+        next: None,
+    }))
 }
 
 /// One locality.
@@ -72,7 +75,9 @@ pub async fn get_locality(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<LocalityView>> {
-    Ok(Json(store::localities::get(&app.db.read, &id).await?.into()))
+    Ok(Json(
+        store::localities::get(&app.db.read, &id).await?.into(),
+    ))
 }
 
 /// Create or replace a locality.

@@ -81,7 +81,10 @@ impl TryFrom<model::Model> for ModelView {
     responses((status = 200, body = ModelList)))]
 pub async fn list_models(app: App, _: auth::Reader) -> ApiResult<Json<ModelList>> {
     let rows = store::models::list(&app.db.read).await?;
-    let models = rows.into_iter().map(TryInto::try_into).collect::<ApiResult<_>>()?;
+    let models = rows
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect::<ApiResult<_>>()?;
     Ok(Json(ModelList { models, next: None }))
 }
 
@@ -93,7 +96,9 @@ pub async fn get_model(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<ModelView>> {
-    Ok(Json(store::models::get(&app.db.read, &id).await?.try_into()?))
+    Ok(Json(
+        store::models::get(&app.db.read, &id).await?.try_into()?,
+    ))
 }
 
 /// Train a model as a run of the workflow `train_model`; it serves if it beats the one that does.

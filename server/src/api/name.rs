@@ -10,7 +10,9 @@ use crate::store::Page;
 pub fn checked_name(field: &str, name: String) -> ApiResult<String> {
     let fits = !name.is_empty()
         && name.len() <= 128
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
     if fits {
         return Ok(name);
     }
@@ -34,9 +36,15 @@ impl PageQuery {
     pub fn page(&self) -> ApiResult<Page<'_>> {
         let limit = self.limit.unwrap_or(100);
         if !(1..=500).contains(&limit) {
-            return Err(ApiError::malformed("malformed_query", "`limit` must be 1 to 500"));
+            return Err(ApiError::malformed(
+                "malformed_query",
+                "`limit` must be 1 to 500",
+            ));
         }
-        Ok(Page { after: self.after.as_deref(), limit })
+        Ok(Page {
+            after: self.after.as_deref(),
+            limit,
+        })
     }
 
     /// `next` of this page: the last id, if the page is full.

@@ -99,7 +99,10 @@ pub async fn list_outcomes(
         at: Timestamp(row.at),
         note: row.note,
     });
-    Ok(Json(OutcomeList { outcomes: outcomes.collect(), next: None }))
+    Ok(Json(OutcomeList {
+        outcomes: outcomes.collect(),
+        next: None,
+    }))
 }
 
 /// Record what happened; recording it again changes nothing.
@@ -120,6 +123,11 @@ pub async fn create_outcome(
     };
     store::outcomes::insert(&app.db.write, app.now_ms(), new).await?;
     let kind = body.kind.name().into();
-    let view = OutcomeView { asset: body.asset, kind, at: body.at, note: body.note };
+    let view = OutcomeView {
+        asset: body.asset,
+        kind,
+        at: body.at,
+        note: body.note,
+    };
     Ok((StatusCode::CREATED, Json(view)))
 }

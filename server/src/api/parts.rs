@@ -59,7 +59,10 @@ impl From<Part> for PartView {
     responses((status = 200, body = PartList)))]
 pub async fn list_parts(app: App, _: auth::Reader) -> ApiResult<Json<PartList>> {
     let parts = store::parts::list(&app.db.read).await?;
-    Ok(Json(PartList { parts: parts.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(PartList {
+        parts: parts.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// One part.

@@ -28,7 +28,10 @@ pub struct PolicyList {
     responses((status = 200, body = PolicyList)))]
 pub async fn list_policies(app: App, _: auth::Reader) -> ApiResult<Json<PolicyList>> {
     let rows = Scripts::Policies.list(&app.db.read).await?;
-    Ok(Json(PolicyList { policies: rows.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(PolicyList {
+        policies: rows.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// The serving revision of a policy.
@@ -39,7 +42,9 @@ pub async fn get_policy(
     _: auth::Reader,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ScriptView>> {
-    Ok(Json(Scripts::Policies.active(&app.db.read, &name).await?.into()))
+    Ok(Json(
+        Scripts::Policies.active(&app.db.read, &name).await?.into(),
+    ))
 }
 
 /// Store a policy and let it serve; one with a fault is refused and the last good one keeps serving.
@@ -56,7 +61,9 @@ pub async fn put_policy(
         return Err(refusal(&problems));
     }
     let tx = store::begin(&app.db.write).await?;
-    let stored = Scripts::Policies.activate(&tx, app.now_ms(), &name, &body.source).await?;
+    let stored = Scripts::Policies
+        .activate(&tx, app.now_ms(), &name, &body.source)
+        .await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }
@@ -69,14 +76,20 @@ pub async fn check_policy(
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
     let problems = problems("policy".into(), body.source).await;
-    Ok(Json(CheckReport { problems: problems.into_iter().map(Into::into).collect() }))
+    Ok(Json(CheckReport {
+        problems: problems.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// What a policy can call and see, for editors (`.d.rhai`).
 #[utoipa::path(get, path = "/api/v1/policies/definitions", tag = "policies",
     responses((status = 200, content_type = "text/plain", body = String)))]
 pub async fn get_definitions(_: auth::Reader) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], policy_definitions()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+        policy_definitions(),
+    )
+        .into_response()
 }
 
 async fn problems(name: String, source: String) -> Vec<ScriptError> {

@@ -192,7 +192,10 @@ pub async fn list_predictions(
 ) -> ApiResult<Json<PredictionList>> {
     let limit = query.limit.unwrap_or(100);
     if !(1..=500).contains(&limit) {
-        return Err(ApiError::malformed("malformed_query", "`limit` must be 1 to 500"));
+        return Err(ApiError::malformed(
+            "malformed_query",
+            "`limit` must be 1 to 500",
+        ));
     }
     let (found, next) = match &query.asset {
         None => (store::predictions::latest_of_all(&app.db.read).await?, None),

@@ -208,13 +208,19 @@ pub async fn list_runs(
     _: auth::Reader,
     Query(query): Query<RunQuery>,
 ) -> ApiResult<Json<RunList>> {
-    let paging = PageQuery { after: query.after, limit: query.limit };
+    let paging = PageQuery {
+        after: query.after,
+        limit: query.limit,
+    };
     let page = paging.page()?;
     let state = query.state.map(RunStateView::name);
     let rows = store::runs::list(&app.db.read, state, page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
-    let runs = rows.iter().map(RunSummary::read).collect::<ApiResult<_>>()?;
+    let runs = rows
+        .iter()
+        .map(RunSummary::read)
+        .collect::<ApiResult<_>>()?;
     Ok(Json(RunList { runs, next }))
 }
 
@@ -266,7 +272,10 @@ pub async fn create_run(
     }
     tx.commit().await?;
     app.queue.notify_local();
-    Ok((StatusCode::CREATED, Json(RunView::load(&app, &run.id).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(RunView::load(&app, &run.id).await?),
+    ))
 }
 
 /// What a run has been told so far.
@@ -315,7 +324,9 @@ impl RunStateView {
 
     fn read(name: &str) -> ApiResult<Self> {
         let found = Self::ALL.into_iter().find(|&(_, n)| n == name);
-        found.map(|(s, _)| s).ok_or_else(|| ApiError::internal(format!("run state `{name}`")))
+        found
+            .map(|(s, _)| s)
+            .ok_or_else(|| ApiError::internal(format!("run state `{name}`")))
     }
 }
 
@@ -338,21 +349,27 @@ impl RunView {
     async fn load(app: &App, id: &str) -> ApiResult<Self> {
         let db = &app.db.read;
         let row = store::runs::get(db, id).await?;
+        // Steps first: one that is done here has its outcome in the journal read after it.
+        let rows = store::steps::of_run(db, id).await?;
         let entries = journal::of_run(db, id).await?;
         let made = store::artifacts::of_run(db, id).await?;
         let mut steps = Vec::new();
-        for step in store::steps::of_run(db, id).await? {
+        for step in rows {
             let entry = entries.iter().find(|e| e.position == step.position);
             let mut view = StepView::read(&step)?;
             view.read_outcome(app, entry).await?;
             let of_step = made.iter().filter(|a| a.position == step.position);
-            view.artifacts = of_step.map(|a| (a.name.clone(), a.digest.clone())).collect();
+            view.artifacts = of_step
+                .map(|a| (a.name.clone(), a.digest.clone()))
+                .collect();
             steps.push(view);
         }
         // The order of the script's calls, which the journal keeps.
         let order = |position: &str| entries.iter().position(|e| e.position == position);
         steps.sort_by_key(|s| order(&s.position));
-        let waiting = entries.iter().filter(|e| e.outcome.is_none() && row.ended_at.is_none());
+        let waiting = entries
+            .iter()
+            .filter(|e| e.outcome.is_none() && row.ended_at.is_none());
         Ok(Self {
             summary: RunSummary::read(&row)?,
             result: row.result.as_deref().map(json).transpose()?,
@@ -382,8 +399,14 @@ impl StepView {
         })
     }
 
-    async fn read_outcome(&mut self, app: &App, entry: Option<&journal::journal::Model>) -> ApiResult<()> {
-        let Some(outcome) = entry.and_then(|e| e.outcome.as_deref()) else { return Ok(()) };
+    async fn read_outcome(
+        &mut self,
+        app: &App,
+        entry: Option<&journal::journal::Model>,
+    ) -> ApiResult<()> {
+        let Some(outcome) = entry.and_then(|e| e.outcome.as_deref()) else {
+            return Ok(());
+        };
         match serde_json::from_str(outcome).map_err(ApiError::internal)? {
             CallOutcome::Ok(output) => self.output = Some(whole(app, output).await?),
             CallOutcome::Err(failure) => {
@@ -429,7 +452,9 @@ async fn whole(app: &App, value: Value) -> ApiResult<Value> {
         named = Some(digest.to_owned());
         Ok::<_, serde_json::Error>(b"null".to_vec())
     });
-    let Some(digest) = named else { return Ok(value) };
+    let Some(digest) = named else {
+        return Ok(value);
+    };
     let bytes = app.artifacts.get(&digest).await?;
     inline_stored(value, |_| Ok::<_, serde_json::Error>(bytes.to_vec())).map_err(ApiError::internal)
 }

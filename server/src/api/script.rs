@@ -79,7 +79,13 @@ impl From<Revision> for ScriptView {
 
 impl From<ScriptError> for ScriptProblem {
     fn from(e: ScriptError) -> Self {
-        Self { code: e.code, message: e.message, line: e.line, column: e.column, nearest: e.nearest }
+        Self {
+            code: e.code,
+            message: e.message,
+            line: e.line,
+            column: e.column,
+            nearest: e.nearest,
+        }
     }
 }
 

@@ -114,7 +114,14 @@ impl From<Technician> for TechnicianView {
             skills: t.skills,
             time_zone: t.time_zone,
             shifts: t.shifts.into_iter().map(shift).collect(),
-            away: t.away.into_iter().map(|a| AbsenceView { from: a.from, to: a.to }).collect(),
+            away: t
+                .away
+                .into_iter()
+                .map(|a| AbsenceView {
+                    from: a.from,
+                    to: a.to,
+                })
+                .collect(),
         }
     }
 }
@@ -132,7 +139,14 @@ impl From<TechnicianView> for Technician {
             skills: t.skills,
             time_zone: t.time_zone,
             shifts: t.shifts.into_iter().map(shift).collect(),
-            away: t.away.into_iter().map(|a| Absence { from: a.from, to: a.to }).collect(),
+            away: t
+                .away
+                .into_iter()
+                .map(|a| Absence {
+                    from: a.from,
+                    to: a.to,
+                })
+                .collect(),
         }
     }
 }
@@ -143,7 +157,10 @@ impl From<TechnicianView> for Technician {
 pub async fn list_technicians(app: App, _: auth::Reader) -> ApiResult<Json<TechnicianList>> {
     let technicians = store::technicians::list(&app.db.read).await?;
     let technicians = technicians.into_iter().map(Into::into).collect();
-    Ok(Json(TechnicianList { technicians, next: None }))
+    Ok(Json(TechnicianList {
+        technicians,
+        next: None,
+    }))
 }
 
 /// One technician.
@@ -154,7 +171,9 @@ pub async fn get_technician(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<TechnicianView>> {
-    Ok(Json(store::technicians::get(&app.db.read, &id).await?.into()))
+    Ok(Json(
+        store::technicians::get(&app.db.read, &id).await?.into(),
+    ))
 }
 
 /// Create or replace a technician.
@@ -181,11 +200,17 @@ fn check(body: &TechnicianView) -> ApiResult<()> {
     })?;
     for (index, shift) in body.shifts.iter().enumerate() {
         for (end, text) in [("from", &shift.from), ("to", &shift.to)] {
-            text.parse::<jiff::civil::Time>().ok().filter(|_| text.len() == 5).ok_or_else(|| {
-                let field = format!("shifts[{index}].{end}");
-                ApiError::refused("invalid_time", format!("`{field}`: `{text}` is not `HH:MM`"))
+            text.parse::<jiff::civil::Time>()
+                .ok()
+                .filter(|_| text.len() == 5)
+                .ok_or_else(|| {
+                    let field = format!("shifts[{index}].{end}");
+                    ApiError::refused(
+                        "invalid_time",
+                        format!("`{field}`: `{text}` is not `HH:MM`"),
+                    )
                     .with("field", field)
-            })?;
+                })?;
         }
     }
     Ok(())

@@ -15,7 +15,10 @@ use crate::telemetry::{AppendReport, Bucket, RangeQuery, SeriesInfo, TelemetryEr
 
 /// A batch of samples.
 #[derive(Debug, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "describes what `ingest::json` reads without holding it twice")]
+#[expect(
+    dead_code,
+    reason = "describes what `ingest::json` reads without holding it twice"
+)]
 pub struct BatchBody {
     /// The samples.
     samples: Vec<SampleBody>,
@@ -23,7 +26,10 @@ pub struct BatchBody {
 
 /// One measurement.
 #[derive(Debug, Deserialize, ToSchema)]
-#[expect(dead_code, reason = "describes what `ingest::json` reads without holding it twice")]
+#[expect(
+    dead_code,
+    reason = "describes what `ingest::json` reads without holding it twice"
+)]
 pub struct SampleBody {
     /// The asset it was taken from.
     asset: String,
@@ -142,7 +148,10 @@ pub async fn write_samples(
 ) -> ApiResult<Json<BatchReport>> {
     let body = body.map_err(|_| ApiError::too_large(app.config.server.max_body_bytes))?;
     let parsed = ingest::json::parse(&body)?;
-    let stored = app.telemetry.append(app.now_ms(), parsed.samples.clone()).await?;
+    let stored = app
+        .telemetry
+        .append(app.now_ms(), parsed.samples.clone())
+        .await?;
     app.queue.notify_local();
     Ok(Json(parsed.report(stored).into()))
 }
@@ -158,7 +167,10 @@ pub async fn remote_write(
 ) -> ApiResult<StatusCode> {
     let body = body.map_err(|_| ApiError::too_large(app.config.server.max_body_bytes))?;
     let parsed = ingest::remote_write::decode(&body)?;
-    let stored = app.telemetry.append(app.now_ms(), parsed.samples.clone()).await?;
+    let stored = app
+        .telemetry
+        .append(app.now_ms(), parsed.samples.clone())
+        .await?;
     let report = parsed.report(stored);
     app.queue.notify_local();
     // The protocol knows no partial success: the rest is stored, and senders must not repeat a 400.
@@ -188,7 +200,10 @@ pub async fn list_series(
     Query(query): Query<SeriesQuery>,
 ) -> ApiResult<Json<SeriesList>> {
     let series = app.telemetry.series(query.asset.as_deref()).await?;
-    Ok(Json(SeriesList { series: series.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(SeriesList {
+        series: series.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// A range of one series, down-sampled if asked.
@@ -207,7 +222,9 @@ pub async fn get_range(
         step_ms: params.step_ms,
     };
     let points = app.telemetry.query(query).await?;
-    Ok(Json(RangeView { points: points.into_iter().map(Into::into).collect() }))
+    Ok(Json(RangeView {
+        points: points.into_iter().map(Into::into).collect(),
+    }))
 }
 
 impl From<AppendReport> for BatchReport {
@@ -217,7 +234,10 @@ impl From<AppendReport> for BatchReport {
             field: r.field.into_owned(),
             reason: r.reason,
         });
-        Self { accepted: report.accepted, rejected: rejected.collect() }
+        Self {
+            accepted: report.accepted,
+            rejected: rejected.collect(),
+        }
     }
 }
 
@@ -235,7 +255,13 @@ impl From<SeriesInfo> for SeriesView {
 
 impl From<Bucket> for BucketView {
     fn from(b: Bucket) -> Self {
-        Self { time: Timestamp(b.time_ms), min: b.min, max: b.max, mean: b.mean, count: b.count }
+        Self {
+            time: Timestamp(b.time_ms),
+            min: b.min,
+            max: b.max,
+            mean: b.mean,
+            count: b.count,
+        }
     }
 }
 
@@ -243,9 +269,9 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         let detail = error.to_string();
         match error {
-            IngestError::Json { line, column, .. } => {
-                Self::malformed("malformed_batch", detail).with("line", line).with("column", column)
-            }
+            IngestError::Json { line, column, .. } => Self::malformed("malformed_batch", detail)
+                .with("line", line)
+                .with("column", column),
             IngestError::Snappy { .. } => Self::malformed("malformed_snappy", detail),
             IngestError::Protobuf { offset, .. } => {
                 Self::malformed("malformed_protobuf", detail).with("offset", offset)

@@ -67,7 +67,10 @@ pub async fn list_tokens(app: App, _: auth::Operator) -> ApiResult<Json<TokenLis
         created_at: Timestamp(row.created_at),
         valid: row.revoked_at.is_none(),
     });
-    Ok(Json(TokenList { tokens: tokens.collect(), next: None }))
+    Ok(Json(TokenList {
+        tokens: tokens.collect(),
+        next: None,
+    }))
 }
 
 /// Give out a token; its secret is in this answer and nowhere else.

@@ -224,8 +224,14 @@ pub async fn get_heatmap(
     Query(query): Query<HeatmapQuery>,
 ) -> ApiResult<Json<HeatmapView>> {
     let map = heatmap(&app, query.layer).await?;
-    let columns = map.columns.into_iter().map(|(col, title)| (col.to_string(), title));
-    let legend = map.legend.into_iter().map(|l| LegendView { level: l.level, text: l.text });
+    let columns = map
+        .columns
+        .into_iter()
+        .map(|(col, title)| (col.to_string(), title));
+    let legend = map.legend.into_iter().map(|l| LegendView {
+        level: l.level,
+        text: l.text,
+    });
     Ok(Json(HeatmapView {
         layer: query.layer,
         now: map.now,
@@ -276,7 +282,12 @@ impl From<workflows::twin::Cell> for HeatmapCellView {
 async fn heatmap(app: &App, layer: LayerView) -> ApiResult<Heatmap> {
     let twin = store::assets::twin(&app.db.read).await?;
     let facts = facts(app).await?;
-    Ok(workflows::twin::heatmap(&twin, &facts, layer.into(), app.clock.now()))
+    Ok(workflows::twin::heatmap(
+        &twin,
+        &facts,
+        layer.into(),
+        app.clock.now(),
+    ))
 }
 
 /// The latest that is known of every asset.
@@ -284,7 +295,10 @@ async fn facts(app: &App) -> ApiResult<BTreeMap<String, Facts>> {
     let now = app.clock.now();
     let mut facts: BTreeMap<String, Facts> = BTreeMap::new();
     for p in store::predictions::latest_of_all(&app.db.read).await? {
-        let risk = p.fps.and_then(|f| f.by_horizon.get("7d").copied()).map(|v| (v, p.at));
+        let risk = p
+            .fps
+            .and_then(|f| f.by_horizon.get("7d").copied())
+            .map(|v| (v, p.at));
         facts.entry(p.asset).or_default().failure_risk = risk;
     }
     for (asset, reading) in app.telemetry.latest("utilisation").await? {
@@ -296,8 +310,16 @@ async fn facts(app: &App) -> ApiResult<BTreeMap<String, Facts>> {
         if w.state == WindowState::Done {
             continue;
         }
-        let fact = WindowFact { from: w.proposal.from, to: w.proposal.to, state: w.state };
-        facts.entry(w.proposal.asset).or_default().window.get_or_insert(fact);
+        let fact = WindowFact {
+            from: w.proposal.from,
+            to: w.proposal.to,
+            state: w.state,
+        };
+        facts
+            .entry(w.proposal.asset)
+            .or_default()
+            .window
+            .get_or_insert(fact);
     }
     Ok(facts)
 }

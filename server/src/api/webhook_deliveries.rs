@@ -42,10 +42,7 @@ pub struct DeliveryList {
 /// The last 500 deliveries, newest first.
 #[utoipa::path(get, path = "/api/v1/webhook_deliveries", tag = "actions",
     responses((status = 200, body = DeliveryList)))]
-pub async fn list_webhook_deliveries(
-    app: App,
-    _: auth::Reader,
-) -> ApiResult<Json<DeliveryList>> {
+pub async fn list_webhook_deliveries(app: App, _: auth::Reader) -> ApiResult<Json<DeliveryList>> {
     let rows = store::outbox::deliveries(&app.db.read, 500).await?;
     let deliveries = rows.into_iter().map(|row| {
         Ok(DeliveryView {
@@ -58,5 +55,8 @@ pub async fn list_webhook_deliveries(
         })
     });
     let webhook_deliveries = deliveries.collect::<ApiResult<_>>()?;
-    Ok(Json(DeliveryList { webhook_deliveries, next: None }))
+    Ok(Json(DeliveryList {
+        webhook_deliveries,
+        next: None,
+    }))
 }

@@ -75,7 +75,10 @@ pub async fn list_windows(
     let windows = store::windows::list(&app.db.read, page).await?;
     let next = PageQuery::next(page, windows.len(), windows.last().map(|w| w.id.as_str()));
     let next = next.map(str::to_owned);
-    Ok(Json(WindowList { windows: windows.into_iter().map(Into::into).collect(), next }))
+    Ok(Json(WindowList {
+        windows: windows.into_iter().map(Into::into).collect(),
+        next,
+    }))
 }
 
 /// One window.
@@ -118,8 +121,7 @@ async fn answer(
     state: WindowState,
 ) -> ApiResult<Json<WindowView>> {
     let tx = store::begin(&app.db.write).await?;
-    let window =
-        store::windows::set_state(&tx, app.now_ms(), &who.0.subject, id, state).await?;
+    let window = store::windows::set_state(&tx, app.now_ms(), &who.0.subject, id, state).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(window.into()))

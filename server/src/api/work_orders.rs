@@ -85,5 +85,7 @@ pub async fn get_work_order(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<WorkOrderView>> {
-    Ok(Json(store::work_orders::get(&app.db.read, &id).await?.into()))
+    Ok(Json(
+        store::work_orders::get(&app.db.read, &id).await?.into(),
+    ))
 }

@@ -27,7 +27,10 @@ pub struct WorkflowList {
     responses((status = 200, body = WorkflowList)))]
 pub async fn list_workflows(app: App, _: auth::Reader) -> ApiResult<Json<WorkflowList>> {
     let rows = Scripts::Workflows.list(&app.db.read).await?;
-    Ok(Json(WorkflowList { workflows: rows.into_iter().map(Into::into).collect(), next: None }))
+    Ok(Json(WorkflowList {
+        workflows: rows.into_iter().map(Into::into).collect(),
+        next: None,
+    }))
 }
 
 /// The serving revision of a workflow.
@@ -38,7 +41,9 @@ pub async fn get_workflow(
     _: auth::Reader,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ScriptView>> {
-    Ok(Json(Scripts::Workflows.active(&app.db.read, &name).await?.into()))
+    Ok(Json(
+        Scripts::Workflows.active(&app.db.read, &name).await?.into(),
+    ))
 }
 
 /// Store a workflow and let it serve; one with a fault is refused and the last good one keeps serving.
@@ -55,7 +60,9 @@ pub async fn put_workflow(
         return Err(refusal(&problems));
     }
     let tx = store::begin(&app.db.write).await?;
-    let stored = Scripts::Workflows.activate(&tx, app.now_ms(), &name, &body.source).await?;
+    let stored = Scripts::Workflows
+        .activate(&tx, app.now_ms(), &name, &body.source)
+        .await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }
@@ -68,7 +75,9 @@ pub async fn check_workflow(
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
     let problems = problems("workflow".into(), body.source).await;
-    Ok(Json(CheckReport { problems: problems.into_iter().map(Into::into).collect() }))
+    Ok(Json(CheckReport {
+        problems: problems.into_iter().map(Into::into).collect(),
+    }))
 }
 
 async fn problems(name: String, source: String) -> Vec<ScriptError> {

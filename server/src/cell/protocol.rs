@@ -70,7 +70,10 @@ fn is_over(error: &anyhow::Error) -> bool {
 }
 
 fn is_refusal(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<ClientError>(), Some(ClientError::Refused { .. }))
+    matches!(
+        error.downcast_ref::<ClientError>(),
+        Some(ClientError::Refused { .. })
+    )
 }
 
 struct Cell {
@@ -97,17 +100,28 @@ impl Cell {
             state.save(&options.state)?;
         }
         let (Some(id), Some(token)) = (state.cell.clone(), state.token.clone()) else {
-            bail!("cell state in `{}` has a token but no cell", options.state.display());
+            bail!(
+                "cell state in `{}` has a token but no cell",
+                options.state.display()
+            );
         };
         let api = anonymous.with_token(&token);
-        Ok(Self { options, state, id, api, epoch: 0 })
+        Ok(Self {
+            options,
+            state,
+            id,
+            api,
+            epoch: 0,
+        })
     }
 
     /// One epoch: say what is on the plate, then take and make builds for ever.
     async fn session(&mut self) -> anyhow::Result<std::convert::Infallible> {
         let (path, body) = (format!("/cells/{}/epochs", self.id), json!({}));
         let opened: Value = retry(|| self.api.post(&path, &body)).await?;
-        self.epoch = opened["epoch"].as_i64().context("the server named no epoch")?;
+        self.epoch = opened["epoch"]
+            .as_i64()
+            .context("the server named no epoch")?;
         self.tell_what_is_on_the_plate().await?;
         loop {
             if let Some(lease) = self.acquire().await? {
@@ -118,12 +132,17 @@ impl Cell {
 
     /// After a crash the machine, not the server, knows whether matter moved.
     async fn tell_what_is_on_the_plate(&mut self) -> anyhow::Result<()> {
-        let Some(job) = self.state.job.clone() else { return Ok(()) };
+        let Some(job) = self.state.job.clone() else {
+            return Ok(());
+        };
         let told = match job.started {
             None => {
                 let path = format!("/builds/{}/resolve", job.build);
                 let body = json!({ "on_plate": "nothing" });
-                retry(|| self.api.post::<Value>(&path, &body)).await.map(drop).map_err(Into::into)
+                retry(|| self.api.post::<Value>(&path, &body))
+                    .await
+                    .map(drop)
+                    .map_err(Into::into)
             }
             // The machine does not stop because its controller did: it finishes what it began.
             Some(ordinal) => {
@@ -149,7 +168,9 @@ impl Cell {
         // The same key until an answer comes: a lost reply must not strand the build it named.
         let lease = retry(|| {
             let request = self.api.request(reqwest::Method::POST, &path);
-            let request = request.header("prefer", "wait=20").header("idempotency-key", &key);
+            let request = request
+                .header("prefer", "wait=20")
+                .header("idempotency-key", &key);
             self.api.json(request.json(&body))
         });
         Ok(lease.await?)
@@ -166,7 +187,8 @@ impl Cell {
             started: None,
         };
         self.remember(&job)?;
-        self.tell(&job, "staged", json!({ "digest": job.gcode })).await?;
+        self.tell(&job, "staged", json!({ "digest": job.gcode }))
+            .await?;
         self.tell(&job, "start", json!({})).await?;
         let ordinal = self.state.builds_started;
         self.state.builds_started += 1;
@@ -186,7 +208,12 @@ impl Cell {
         match made {
             Ok(made) => {
                 let scan = self.upload(made.scan).await?;
-                self.tell(job, "complete", json!({ "scan": scan, "report": made.report })).await?;
+                self.tell(
+                    job,
+                    "complete",
+                    json!({ "scan": scan, "report": made.report }),
+                )
+                .await?;
             }
             Err(error) => {
                 let message = format!("{error:#}");
@@ -220,7 +247,9 @@ impl Cell {
         body["fence"] = job.fence.into();
         body["epoch"] = self.epoch.into();
         let path = format!("/leases/{}/{verb}", job.lease);
-        retry(|| self.api.post::<Value>(&path, &body)).await.map(drop)
+        retry(|| self.api.post::<Value>(&path, &body))
+            .await
+            .map(drop)
     }
 
     async fn machine_makes(
@@ -271,7 +300,10 @@ async fn request_enrolment(
         "machine": { "printers": options.printers, "materials": options.materials },
     });
     let enrolment: Enrolment = retry(|| api.post("/enrolments", &body)).await?;
-    tracing::info!("enrolled; an operator must approve the code {}", enrolment.code);
+    tracing::info!(
+        "enrolled; an operator must approve the code {}",
+        enrolment.code
+    );
     state.enrolment = Some(enrolment.clone());
     state.save(&options.state)?;
     Ok(enrolment)
@@ -288,7 +320,9 @@ async fn await_approval(api: &Client, enrolment: &Enrolment) -> anyhow::Result<(
     loop {
         match retry(|| api.post::<Granted>(&path, &body)).await {
             Ok(granted) => return Ok((granted.cell, granted.token)),
-            Err(error) if error.code() == Some("enrolment_pending") => tokio::time::sleep(PATIENCE).await,
+            Err(error) if error.code() == Some("enrolment_pending") => {
+                tokio::time::sleep(PATIENCE).await
+            }
             Err(error) => return Err(error.into()),
         }
     }

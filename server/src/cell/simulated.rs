@@ -42,7 +42,8 @@ impl ShareDone {
     }
 
     fn set(&self, share: f64) {
-        self.0.store((share.clamp(0.0, 1.0) * 1e6) as u64, Ordering::Relaxed);
+        self.0
+            .store((share.clamp(0.0, 1.0) * 1e6) as u64, Ordering::Relaxed);
     }
 }
 
@@ -50,16 +51,22 @@ impl Simulated {
     /// Executes the G-code of the `ordinal`-th build of this machine; blocks while it does.
     pub fn make(&self, gcode: &[u8], ordinal: u64, done: &ShareDone) -> anyhow::Result<Made> {
         let gcode = std::str::from_utf8(gcode).context("the G-code is not text")?;
-        let defect = if ordinal < self.defective_builds { self.defect } else { Defect::None };
-        let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(ordinal);
+        let defect = if ordinal < self.defective_builds {
+            self.defect
+        } else {
+            Defect::None
+        };
+        let seed = self
+            .seed
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(ordinal);
         let mut progress = |share: f64| {
             done.set(share);
             ControlFlow::Continue(())
         };
         let options = DepositOptions::default();
-        let deposit =
-            deposit_with_defect(gcode, &options, defect, seed, &mut progress)
-                .context("the machine stopped")?;
+        let deposit = deposit_with_defect(gcode, &options, defect, seed, &mut progress)
+            .context("the machine stopped")?;
         let scan = deposit.surface_points(seed, 0.5, self.sigma_mm);
         let report = json!({
             "machine": "simulated",
@@ -68,6 +75,9 @@ impl Simulated {
             "sigma_mm": scan.sigma_mm,
             "origin": "modelled",
         });
-        Ok(Made { scan: cad::formats::ply::write(&scan), report })
+        Ok(Made {
+            scan: cad::formats::ply::write(&scan),
+            report,
+        })
     }
 }

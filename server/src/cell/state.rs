@@ -55,7 +55,9 @@ impl CellState {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("failed to read cell state `{}`", path.display())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(e).with_context(|| format!("failed to read cell state `{}`", path.display())),
+            Err(e) => {
+                Err(e).with_context(|| format!("failed to read cell state `{}`", path.display()))
+            }
         }
     }
 

@@ -4,5 +4,7 @@
 pub enum Cad {}
 impl Cad {
     /// x
-    pub fn run(self) -> anyhow::Result<()> { match self {} }
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {}
+    }
 }

@@ -92,11 +92,17 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 /// A runtime for commands that wait.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_env("FOREWRIGHT_LOG")
         .unwrap_or_else(|_| EnvFilter::new(format!("{default},sqlx=warn,sea_orm_migration=warn")));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -4,5 +4,7 @@
 pub enum Policy {}
 impl Policy {
     /// x
-    pub fn run(self) -> anyhow::Result<()> { match self {} }
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {}
+    }
 }

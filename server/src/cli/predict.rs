@@ -4,5 +4,7 @@
 pub enum Predict {}
 impl Predict {
     /// x
-    pub fn run(self) -> anyhow::Result<()> { match self {} }
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {}
+    }
 }

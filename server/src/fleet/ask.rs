@@ -31,7 +31,11 @@ pub(super) async fn ask_policy(
     predictions: &[Prediction],
 ) -> anyhow::Result<Vec<String>> {
     let mut urgent: Vec<&Prediction> = predictions.iter().collect();
-    urgent.sort_by(|a, b| risk(b).total_cmp(&risk(a)).then_with(|| a.asset.cmp(&b.asset)));
+    urgent.sort_by(|a, b| {
+        risk(b)
+            .total_cmp(&risk(a))
+            .then_with(|| a.asset.cmp(&b.asset))
+    });
     if urgent.is_empty() {
         return Ok(Vec::new());
     }
@@ -137,8 +141,14 @@ impl Known {
         }
         Ok(Self {
             twin,
-            utilisation: latest.into_iter().map(|(asset, (_, value))| (asset, value)).collect(),
-            failure_risk: predictions.iter().map(|p| (p.asset.clone(), risk(p))).collect(),
+            utilisation: latest
+                .into_iter()
+                .map(|(asset, (_, value))| (asset, value))
+                .collect(),
+            failure_risk: predictions
+                .iter()
+                .map(|p| (p.asset.clone(), risk(p)))
+                .collect(),
             open_runs,
             cooling,
         })
@@ -153,11 +163,17 @@ impl Known {
         facts.state = asset.state;
         if let Some(fps) = &prediction.fps {
             facts.fps.clone_from(&fps.by_horizon);
-            facts.fps_reasons =
-                fps.reasons.iter().map(|r| format!("{} {}", r.metric, r.feature)).collect();
+            facts.fps_reasons = fps
+                .reasons
+                .iter()
+                .map(|r| format!("{} {}", r.metric, r.feature))
+                .collect();
             let life = &fps.remaining_life_hours;
-            facts.remaining_life_hours =
-                Some(RemainingLifeFacts { p05: life.p05, p50: life.p50, p95: life.p95 });
+            facts.remaining_life_hours = Some(RemainingLifeFacts {
+                p05: life.p05,
+                p50: life.p50,
+                p95: life.p95,
+            });
         }
         facts.anomaly = prediction.anomaly.as_ref().map(|a| a.score);
         facts.utilisation = self.utilisation.get(&asset.id).copied();
@@ -183,11 +199,18 @@ impl Known {
     fn redundancy(&self, asset: &workflows::model::Asset) -> Option<RedundancyFacts> {
         let own = asset.redundancy.as_ref()?;
         let serving = self.twin.assets.values().filter(|other| {
-            other.redundancy.as_ref().is_some_and(|r| r.group == own.group)
+            other
+                .redundancy
+                .as_ref()
+                .is_some_and(|r| r.group == own.group)
                 && matches!(other.state, AssetState::InService | AssetState::StoodIn)
         });
         let serving = u32::try_from(serving.count()).unwrap_or(u32::MAX);
-        Some(RedundancyFacts { group: own.group.clone(), serving, needed: own.needed })
+        Some(RedundancyFacts {
+            group: own.group.clone(),
+            serving,
+            needed: own.needed,
+        })
     }
 
     fn open_run(&self, asset: &str) -> Option<String> {

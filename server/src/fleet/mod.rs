@@ -22,7 +22,11 @@ pub struct Tick {
 pub async fn tick(app: &App, about: Option<&[String]>, ask: bool) -> anyhow::Result<Tick> {
     let predictions = score::score(app, about).await?;
     let scored = predictions.len();
-    let decisions = if ask { ask::ask_policy(app, &predictions).await? } else { Vec::new() };
+    let decisions = if ask {
+        ask::ask_policy(app, &predictions).await?
+    } else {
+        Vec::new()
+    };
     app.queue.notify_local();
     Ok(Tick { scored, decisions })
 }

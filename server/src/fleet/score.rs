@@ -19,38 +19,41 @@ const BATCH: usize = 16;
 type Champion = (Arc<FailureModel>, String);
 
 /// Scores the assets named, or all, as of now; an asset that cannot be scored is left out and logged.
-pub(super) async fn score(
-    app: &App,
-    about: Option<&[String]>,
-) -> anyhow::Result<Vec<Prediction>> {
+pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result<Vec<Prediction>> {
     let assets = store::assets::list(&app.db.read).await?;
     let champions = champions(app, &assets).await?;
     let now = app.clock.now();
     let mut predictions = Vec::new();
     let wanted = |a: &Asset| about.is_none_or(|names| names.contains(&a.id));
-    let scored = assets.into_iter().filter(|a| serves(a) && champions.contains_key(&a.kind));
+    let scored = assets
+        .into_iter()
+        .filter(|a| serves(a) && champions.contains_key(&a.kind));
     let scored: Vec<Asset> = scored.filter(wanted).collect();
     for batch in scored.chunks(BATCH) {
         let mut work = Vec::new();
         for asset in batch {
             let samples = app.telemetry.raw_many(&asset.id, 0, now.0).await?;
-            if samples.values().any(|s| !s.times_ms.is_empty()) {
+            // A prediction speaks from the last sample it saw, so that it is the same whenever it is made.
+            let last = samples.values().filter_map(|s| s.times_ms.last()).max();
+            if let Some(&last) = last {
                 let (model, digest) = champions[&asset.kind].clone();
-                work.push((asset.clone(), model, digest, samples));
+                work.push((asset.clone(), model, digest, samples, Timestamp(last)));
             }
         }
         let made = tokio::task::spawn_blocking(move || {
-            let score = |(asset, model, digest, samples): (Asset, Arc<FailureModel>, String, _)| {
-                let history = unit_history(&asset.id, &samples, false).ok()?;
-                match predict_asset(&asset, &model, &digest, &history, now) {
-                    Ok((prediction, _)) => Some(prediction),
+            let mut made = Vec::new();
+            for (asset, model, digest, samples, at) in work {
+                let scored = unit_history(&asset.id, &samples, false)
+                    .map_err(anyhow::Error::from)
+                    .and_then(|h| Ok(predict_asset(&asset, &model, &digest, &h, at)?));
+                match scored {
+                    Ok((prediction, _)) => made.push(prediction),
                     Err(error) => {
-                        tracing::debug!(asset.id = %asset.id, "cannot score {}: {error}", asset.id);
-                        None
+                        tracing::warn!(asset.id = %asset.id, "cannot score {}: {error:#}", asset.id)
                     }
                 }
-            };
-            work.into_iter().filter_map(score).collect::<Vec<_>>()
+            }
+            made
         });
         let made = made.await.context("scoring panicked")?;
         let tx = store::begin(&app.db.write).await?;

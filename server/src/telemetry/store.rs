@@ -270,7 +270,9 @@ impl Telemetry {
             if &*series.metric != metric {
                 continue;
             }
-            let last = self.raw(&series.asset, metric, series.last_ms, series.last_ms).await?;
+            let last = self
+                .raw(&series.asset, metric, series.last_ms, series.last_ms)
+                .await?;
             if let Some(&value) = last.values.last() {
                 latest.insert(series.asset.to_string(), (series.last_ms, value));
             }

@@ -137,7 +137,9 @@ pub fn predict_asset(
     history: &UnitHistory,
     at: Timestamp,
 ) -> Answer<(Prediction, Features)> {
-    let fps = model.score(history).map_err(|e| StepError::failed("cannot_score", e))?;
+    let fps = model
+        .score(history)
+        .map_err(|e| StepError::failed("cannot_score", e))?;
     let prediction = Prediction {
         asset: asset.id.clone(),
         at,

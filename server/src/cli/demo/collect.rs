@@ -93,25 +93,38 @@ pub(super) fn stages_of_run(
     stages: &mut Vec<Stage>,
     run: &Value,
     training: &Value,
+    telemetry: Origin,
 ) -> anyhow::Result<()> {
     let steps = run["steps"].as_array().context("the run has no steps")?;
     for name in STAGES.iter().skip(1).filter(|n| **n != "decide") {
-        let kind = if *name == "outcome" { "record_outcome" } else { name };
+        let kind = if *name == "outcome" {
+            "record_outcome"
+        } else {
+            name
+        };
         let own: Vec<&Value> = steps.iter().filter(|s| s["kind"] == kind).collect();
-        let last = own.last().with_context(|| format!("the stage `{name}` did not happen"))?;
+        let last = own
+            .last()
+            .with_context(|| format!("the stage `{name}` did not happen"))?;
         let mut stage = Stage {
             stage: (*name).to_owned(),
             input: last["input"].clone(),
             output: last["output"].clone(),
             seconds: own.iter().map(|s| seconds(s)).sum(),
-            origin: origins(name),
+            origin: origins(name, telemetry),
             artifacts: BTreeMap::new(),
         };
         for (number, step) in own.iter().enumerate() {
-            let suffix = if own.len() > 1 { format!("_{}", number + 1) } else { String::new() };
+            let suffix = if own.len() > 1 {
+                format!("_{}", number + 1)
+            } else {
+                String::new()
+            };
             for (artifact, digest) in step["artifacts"].as_object().into_iter().flatten() {
                 let digest = digest.as_str().unwrap_or_default().to_owned();
-                stage.artifacts.insert(format!("{artifact}{suffix}"), digest);
+                stage
+                    .artifacts
+                    .insert(format!("{artifact}{suffix}"), digest);
             }
         }
         if own.len() > 1 {
@@ -120,8 +133,11 @@ pub(super) fn stages_of_run(
         }
         if *name == "predict" {
             let step = &training["steps"][0];
-            stage.artifacts.insert("model".into(), field(&step["output"], "digest")?.to_owned());
-            stage.output["training"] = json!({ "evaluation": step["output"]["evaluation"], "seconds": seconds(step) });
+            stage
+                .artifacts
+                .insert("model".into(), field(&step["output"], "digest")?.to_owned());
+            stage.output["training"] =
+                json!({ "evaluation": step["output"]["evaluation"], "seconds": seconds(step) });
         }
         stages.push(stage);
     }
@@ -129,21 +145,34 @@ pub(super) fn stages_of_run(
 }
 
 /// Where the inputs of a stage come from, as far as they are not results of the stages before it.
-fn origins(stage: &str) -> BTreeMap<String, Origin> {
-    let modelled: &[&str] = match stage {
-        "allocate" => &["hall", "utilisation"],
-        "redesign" => &["rotor_mass", "carried_mass", "transport_shock", "material"],
-        "simulate" => &["material"],
-        "slice" => &["printer"],
-        "make" => &["machine", "scanner"],
-        "schedule" => &["utilisation", "technicians", "outage_cost"],
-        _ => &[],
+fn origins(stage: &str, telemetry: Origin) -> BTreeMap<String, Origin> {
+    let (from_telemetry, modelled): (&[&str], &[&str]) = match stage {
+        "predict" => (&["history"], &[]),
+        "allocate" => (&["fps"], &["hall", "utilisation"]),
+        "redesign" => (
+            &["features"],
+            &["rotor_mass", "carried_mass", "transport_shock", "material"],
+        ),
+        "simulate" => (&[], &["material", "loads"]),
+        "slice" => (&[], &["printer"]),
+        "make" => (&[], &["machine", "scanner"]),
+        "verify" => (&[], &["scan"]),
+        "schedule" => (&["fps"], &["utilisation", "technicians", "outage_cost"]),
+        "swap" | "outcome" => (&[], &["twin"]),
+        _ => (&[], &[]),
     };
-    modelled.iter().map(|name| ((*name).to_owned(), Origin::Modelled)).collect()
+    let told = from_telemetry.iter().map(|name| (*name, telemetry));
+    let told = told.chain(modelled.iter().map(|name| (*name, Origin::Modelled)));
+    told.map(|(name, origin)| (name.to_owned(), origin))
+        .collect()
 }
 
 fn seconds(step: &Value) -> f64 {
-    let at = |name: &str| step[name].as_str().and_then(|t| t.parse::<Timestamp>().ok());
+    let at = |name: &str| {
+        step[name]
+            .as_str()
+            .and_then(|t| t.parse::<Timestamp>().ok())
+    };
     match (at("started_at"), at("ended_at")) {
         (Some(begun), Some(ended)) => ended.since(begun) as f64 / 1e3,
         _ => 0.0,
@@ -173,23 +202,49 @@ pub(super) async fn files(
     }
     let proof = field(&last("simulate")?["output"], "certificate_digest")?;
     fetch(stand, proof, &out.join("certificate.json")).await?;
-    fetch(stand, field(&last("slice")?["output"], "gcode")?, &out.join("part.gcode")).await?;
+    fetch(
+        stand,
+        field(&last("slice")?["output"], "gcode")?,
+        &out.join("part.gcode"),
+    )
+    .await?;
 
     let judged: Vec<&Value> = of("verify").collect();
     for (number, step) in judged.iter().enumerate() {
         // The accepted build has the plain names; what was refused before it is numbered.
-        let suffix =
-            if number + 1 < judged.len() { format!("_{}", number + 1) } else { String::new() };
+        let suffix = if number + 1 < judged.len() {
+            format!("_{}", number + 1)
+        } else {
+            String::new()
+        };
         let (input, output) = (&step["input"], &step["output"]);
-        fetch(stand, field(input, "scan")?, &out.join(format!("scan{suffix}.ply"))).await?;
-        fetch(stand, field(output, "verdict")?, &out.join(format!("verdict{suffix}.json"))).await?;
-        fetch(stand, field(output, "image")?, &out.join(format!("deviation{suffix}.png"))).await?;
+        fetch(
+            stand,
+            field(input, "scan")?,
+            &out.join(format!("scan{suffix}.ply")),
+        )
+        .await?;
+        fetch(
+            stand,
+            field(output, "verdict")?,
+            &out.join(format!("verdict{suffix}.json")),
+        )
+        .await?;
+        fetch(
+            stand,
+            field(output, "image")?,
+            &out.join(format!("deviation{suffix}.png")),
+        )
+        .await?;
     }
 
     let window = window(stand, &last("schedule")?["output"]).await?;
     let bytes = serde_json::to_vec_pretty(&window)?;
     write(&out.join("window.json"), &bytes)?;
-    let heatmap = stand.operator.get_bytes("/twin/heatmap.png?layer=failure_risk").await?;
+    let heatmap = stand
+        .operator
+        .get_bytes("/twin/heatmap.png?layer=failure_risk")
+        .await?;
     write(&out.join("heatmap.png"), &heatmap)?;
 
     for stage in stages.iter_mut() {
@@ -198,8 +253,14 @@ pub(super) async fn files(
             "outcome" => stage.artifacts.insert("heatmap".into(), digest(&heatmap)),
             "make" => {
                 for (number, step) in judged.iter().enumerate() {
-                    let name = if judged.len() > 1 { format!("scan_{}", number + 1) } else { "scan".into() };
-                    stage.artifacts.insert(name, field(&step["input"], "scan")?.to_owned());
+                    let name = if judged.len() > 1 {
+                        format!("scan_{}", number + 1)
+                    } else {
+                        "scan".into()
+                    };
+                    stage
+                        .artifacts
+                        .insert(name, field(&step["input"], "scan")?.to_owned());
                 }
                 None
             }
@@ -212,8 +273,12 @@ pub(super) async fn files(
 /// The window and its work order, without the names the database gave them.
 async fn window(stand: &Stand, output: &Value) -> anyhow::Result<Value> {
     let api = &stand.operator;
-    let window: Value = api.get(&format!("/windows/{}", field(output, "window")?)).await?;
-    let order: Value = api.get(&format!("/work_orders/{}", field(output, "work_order")?)).await?;
+    let window: Value = api
+        .get(&format!("/windows/{}", field(output, "window")?))
+        .await?;
+    let order: Value = api
+        .get(&format!("/work_orders/{}", field(output, "work_order")?))
+        .await?;
     Ok(json!({
         "asset": window["asset"],
         "from": window["from"],
@@ -230,15 +295,24 @@ async fn window(stand: &Stand, output: &Value) -> anyhow::Result<Value> {
 }
 
 async fn fetch(stand: &Stand, named: &str, file: &Path) -> anyhow::Result<()> {
-    let bytes = stand.operator.get_bytes(&format!("/artifacts/{named}")).await?;
+    let bytes = stand
+        .operator
+        .get_bytes(&format!("/artifacts/{named}"))
+        .await?;
     let actual = digest(&bytes);
-    anyhow::ensure!(actual == named, "the artifact `{named}` has the digest `{actual}`");
+    anyhow::ensure!(
+        actual == named,
+        "the artifact `{named}` has the digest `{actual}`"
+    );
     write(file, &bytes)
 }
 
 /// Writes `report.json`.
 pub(super) fn write_report(out: &Path, report: &Report) -> anyhow::Result<()> {
-    write(&out.join("report.json"), &serde_json::to_vec_pretty(report)?)
+    write(
+        &out.join("report.json"),
+        &serde_json::to_vec_pretty(report)?,
+    )
 }
 
 fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {

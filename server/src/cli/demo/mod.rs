@@ -57,7 +57,9 @@ impl Demo {
         let source = Source::read(&self.source).await?;
         let stand = Stand::set_up(&self, config, &source).await?;
         show.title(&self, &source, &stand);
-        let report = Demonstration::new(&self, &source, &stand, &show).walk().await;
+        let report = Demonstration::new(&self, &source, &stand, &show)
+            .walk()
+            .await;
         let report = match report {
             Ok(report) => report,
             Err(error) => {
@@ -76,7 +78,9 @@ impl Demo {
             return stand.take_down().await;
         }
         show.kept(&stand);
-        tokio::signal::ctrl_c().await.context("failed to wait for ctrl-c")?;
+        tokio::signal::ctrl_c()
+            .await
+            .context("failed to wait for ctrl-c")?;
         stand.take_down().await
     }
 

@@ -40,7 +40,13 @@ impl<'a> Demonstration<'a> {
         stand: &'a Stand,
         show: &'a Show,
     ) -> Self {
-        Self { demo, source, stand, show, stages: Vec::new() }
+        Self {
+            demo,
+            source,
+            stand,
+            show,
+            stages: Vec::new(),
+        }
     }
 
     /// Walks from telemetry to outcome; fails at the first stage that does not happen.
@@ -49,9 +55,16 @@ impl<'a> Demonstration<'a> {
         let (asset, training) = self.predict().await.context("predict")?;
         let run = self.decide(&asset).await.context("decide")?;
         let run = self.follow(&run).await?;
-        collect::stages_of_run(&mut self.stages, &run, &training)?;
+        collect::stages_of_run(&mut self.stages, &run, &training, self.source.origin)?;
         collect::files(self.demo, self.stand, &run, &mut self.stages).await?;
-        Ok(Report::new(self.demo, self.source, self.stand, &asset, &run, self.stages))
+        Ok(Report::new(
+            self.demo,
+            self.source,
+            self.stand,
+            &asset,
+            &run,
+            self.stages,
+        ))
     }
 
     /// The hall, then every sample the source has.
@@ -68,25 +81,38 @@ impl<'a> Demonstration<'a> {
         }
         for asset in &self.source.assets {
             // What has been done to an asset already must not be undone by a demonstration that goes on.
-            if !self.stand.resumed || api.get::<Value>(&format!("/assets/{}", asset.id)).await.is_err() {
+            if !self.stand.resumed
+                || api
+                    .get::<Value>(&format!("/assets/{}", asset.id))
+                    .await
+                    .is_err()
+            {
                 put(self.stand, "assets", &asset.id, asset).await?;
             }
         }
         for technician in &hall.technicians {
             put(self.stand, "technicians", &technician.id, technician).await?;
         }
-        let sorts = [&self.source.samples, &self.source.utilisation, &self.source.live];
+        let sorts = [
+            &self.source.samples,
+            &self.source.utilisation,
+            &self.source.live,
+        ];
         let total: usize = sorts.iter().map(|s| s.len()).sum();
         let mut sent = 0;
         for samples in sorts {
             for batch in samples.chunks(BATCH) {
                 send(self.stand, batch).await?;
                 sent += batch.len();
-                bar.share(sent as f64 / total as f64, &format!("{sent} of {total} samples"));
+                bar.share(
+                    sent as f64 / total as f64,
+                    &format!("{sent} of {total} samples"),
+                );
             }
         }
         for (asset, at) in &self.source.failures {
-            let body = json!({ "asset": asset, "kind": "failed", "at": at, "note": "ran to failure" });
+            let body =
+                json!({ "asset": asset, "kind": "failed", "at": at, "note": "ran to failure" });
             api.post::<Value>("/outcomes", &body).await?;
         }
         let said = format!(
@@ -102,8 +128,12 @@ impl<'a> Demonstration<'a> {
         if !self.source.live.is_empty() {
             origin.insert("this_machine".to_owned(), Origin::Measured);
         }
-        let live: BTreeMap<&str, f64> =
-            self.source.live.iter().map(|s| (&*s.metric, s.value)).collect();
+        let live: BTreeMap<&str, f64> = self
+            .source
+            .live
+            .iter()
+            .map(|s| (&*s.metric, s.value))
+            .collect();
         self.stages.push(Stage {
             stage: "ingest".into(),
             input: json!({
@@ -124,13 +154,16 @@ impl<'a> Demonstration<'a> {
 
     /// Trains the failure model, scores the fleet, and picks the asset to see to.
     async fn predict(&mut self) -> anyhow::Result<(String, Value)> {
-        let bar = self.show.stage("train", "learning from the failures of the past");
+        let bar = self
+            .show
+            .stage("train", "learning from the failures of the past");
         let api = &self.stand.operator;
         let models: Value = api.get("/models").await?;
         let run = match models["models"].as_array().and_then(|all| all.first()) {
             Some(_) => None,
             None => {
-                let body = json!({ "kind": "failure", "asset_kind": "fan_tray", "seed": TRAINING_SEED });
+                let body =
+                    json!({ "kind": "failure", "asset_kind": "fan_tray", "seed": TRAINING_SEED });
                 let key = "demo-training";
                 Some(api.post_once::<Value>("/models", key, &body).await?)
             }
@@ -139,7 +172,10 @@ impl<'a> Demonstration<'a> {
             Some(started) => {
                 let run = self.wait_for(field(&started, "run")?, |run| {
                     if let Some(step) = run["steps"].as_array().and_then(|s| s.last()) {
-                        bar.share(step["progress"].as_f64().unwrap_or(0.0), "learning from the failures of the past");
+                        bar.share(
+                            step["progress"].as_f64().unwrap_or(0.0),
+                            "learning from the failures of the past",
+                        );
                     }
                 });
                 run.await?
@@ -151,12 +187,13 @@ impl<'a> Demonstration<'a> {
             "remaining life within {:.1} h (RMSE over folds, {} engines); Brier skill at 1 d {:.2}",
             evaluation["rmse_capped"].as_f64().unwrap_or(f64::NAN),
             evaluation["failed_units"],
-            evaluation["horizons"][0]["reliability"]["skill"].as_f64().unwrap_or(f64::NAN),
+            evaluation["horizons"][0]["reliability"]["skill"]
+                .as_f64()
+                .unwrap_or(f64::NAN),
         ));
 
         let bar = self.show.stage("score", "scoring the fleet");
-        let scored: Value =
-            api.post("/fleet/ticks", &json!({ "ask": false })).await?;
+        let scored: Value = api.post("/fleet/ticks", &json!({ "ask": false })).await?;
         let asset = match &self.demo.asset {
             Some(asset) => asset.clone(),
             None => self.most_urgent().await?,
@@ -186,7 +223,9 @@ impl<'a> Demonstration<'a> {
             .collect();
         let predictions: Value = api.get("/predictions").await?;
         let urgency = |p: &&Value| {
-            let life = p["remaining_life_hours"]["p50"].as_f64().unwrap_or(f64::INFINITY);
+            let life = p["remaining_life_hours"]["p50"]
+                .as_f64()
+                .unwrap_or(f64::INFINITY);
             (p["fps"]["1d"].as_f64().unwrap_or(0.0), -life)
         };
         let most = predictions["predictions"]
@@ -209,11 +248,16 @@ impl<'a> Demonstration<'a> {
         let api = &self.stand.operator;
         let earlier: Value = api.get(&format!("/decisions?asset={asset}")).await?;
         let earlier = earlier["decisions"].as_array().into_iter().flatten();
-        let started = earlier.filter(|d| d["run"].is_string()).next_back().cloned();
+        let started = earlier
+            .filter(|d| d["run"].is_string())
+            .next_back()
+            .cloned();
         let decision = match started {
             Some(decision) => decision,
             None => {
-                let ticked: Value = api.post("/fleet/ticks", &json!({ "about": [asset] })).await?;
+                let ticked: Value = api
+                    .post("/fleet/ticks", &json!({ "about": [asset] }))
+                    .await?;
                 let id = ticked["decisions"][0].as_str();
                 let id = id.with_context(|| format!("the policy was not asked about `{asset}`"))?;
                 api.get(&format!("/decisions/{id}")).await?
@@ -221,9 +265,15 @@ impl<'a> Demonstration<'a> {
         };
         let reason = field(&decision, "reason")?.to_owned();
         let Some(run) = decision["run"].as_str() else {
-            bail!("the policy decided to {} `{asset}`: {reason}", decision["decision"]["action"]);
+            bail!(
+                "the policy decided to {} `{asset}`: {reason}",
+                decision["decision"]["action"]
+            );
         };
-        bar.done(&format!("{} — {reason}", decision["decision"]["workflow"].as_str().unwrap_or("start")));
+        bar.done(&format!(
+            "{} — {reason}",
+            decision["decision"]["workflow"].as_str().unwrap_or("start")
+        ));
         self.stages.push(Stage {
             stage: "decide".into(),
             input: json!({ "asset": asset, "policy": decision["policy"], "revision": decision["revision"], "facts": decision["facts"] }),
@@ -246,7 +296,11 @@ impl<'a> Demonstration<'a> {
         track.finish();
         let run = run?;
         if run["state"] != "succeeded" {
-            bail!("run {id} {}: {}", run["state"].as_str().unwrap_or("ended"), run["failure"]);
+            bail!(
+                "run {id} {}: {}",
+                run["state"].as_str().unwrap_or("ended"),
+                run["failure"]
+            );
         }
         Ok(run)
     }
@@ -267,7 +321,11 @@ impl<'a> Demonstration<'a> {
                 last = run;
             }
             if moved.elapsed() > PATIENCE {
-                bail!("run {id} has not moved for {} s; it waits for {}", PATIENCE.as_secs(), last["waiting_for"]);
+                bail!(
+                    "run {id} has not moved for {} s; it waits for {}",
+                    PATIENCE.as_secs(),
+                    last["waiting_for"]
+                );
             }
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
@@ -280,10 +338,13 @@ impl<'a> Demonstration<'a> {
         let asked = open["approvals"].as_array().into_iter().flatten();
         for approval in asked.filter(|a| a["run"] == run) {
             if let Some(window) = approval["subject"]["window"].as_str() {
-                technician.post::<Value>(&format!("/windows/{window}/accept"), &json!({})).await?;
+                technician
+                    .post::<Value>(&format!("/windows/{window}/accept"), &json!({}))
+                    .await?;
             }
             let path = format!("/approvals/{}/answers", field(approval, "id")?);
-            let body = json!({ "answer": true, "comment": "accepted by the demonstration's technician" });
+            let body =
+                json!({ "answer": true, "comment": "accepted by the demonstration's technician" });
             technician.post::<Value>(&path, &body).await?;
         }
         Ok(())
@@ -292,7 +353,11 @@ impl<'a> Demonstration<'a> {
     /// The newest run of a workflow.
     async fn run_of(&self, workflow: &str) -> anyhow::Result<Value> {
         let runs: Value = self.stand.operator.get("/runs").await?;
-        let found = runs["runs"].as_array().into_iter().flatten().find(|r| r["workflow"] == workflow);
+        let found = runs["runs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|r| r["workflow"] == workflow);
         let found = found.with_context(|| format!("no run of `{workflow}`"))?;
         self.wait_for(field(found, "id")?, |_| {}).await
     }
@@ -307,7 +372,8 @@ async fn put(
     let body = serde_json::to_value(body)?;
     let path = format!("/{plural}/{id}");
     let put = stand.operator.put::<Value>(&path, &body).await;
-    put.with_context(|| format!("failed to put `{path}`")).map(drop)
+    put.with_context(|| format!("failed to put `{path}`"))
+        .map(drop)
 }
 
 async fn send(stand: &Stand, samples: &[Sample]) -> anyhow::Result<()> {
@@ -316,6 +382,10 @@ async fn send(stand: &Stand, samples: &[Sample]) -> anyhow::Result<()> {
         .header("content-type", "application/x-protobuf")
         .header("content-encoding", "snappy")
         .body(remote_write::encode(samples));
-    stand.operator.bytes(request).await.context("failed to send samples")?;
+    stand
+        .operator
+        .bytes(request)
+        .await
+        .context("failed to send samples")?;
     Ok(())
 }

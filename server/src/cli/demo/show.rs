@@ -39,14 +39,28 @@ impl Show {
     /// Bars where stderr is a terminal, plain lines elsewhere.
     pub(super) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target =
-            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bars: MultiProgress::with_draw_target(target), terminal, begun: Instant::now() }
+        let target = if terminal {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            bars: MultiProgress::with_draw_target(target),
+            terminal,
+            begun: Instant::now(),
+        }
     }
 
     pub(super) fn title(&self, demo: &Demo, source: &Source, stand: &Stand) {
-        self.line(&format!("Forewright: from telemetry to a verified part — {}", source.title));
-        let again = if stand.resumed { ", going on where it was cut off" } else { "" };
+        self.line(&format!(
+            "Forewright: from telemetry to a verified part — {}",
+            source.title
+        ));
+        let again = if stand.resumed {
+            ", going on where it was cut off"
+        } else {
+            ""
+        };
         self.line(&format!(
             "  clock starts at {}, machine seed {}, injected defect: {}{again}",
             source.ends, demo.seed, demo.defect
@@ -56,22 +70,36 @@ impl Show {
     /// Begins a stage.
     pub(super) fn stage(&self, name: &str, doing: &str) -> Stage<'_> {
         let bar = self.bars.add(ProgressBar::new(1_000));
-        let style = ProgressStyle::with_template("  {spinner:.cyan} {prefix:10} {bar:24.cyan/dim} {msg}");
+        let style =
+            ProgressStyle::with_template("  {spinner:.cyan} {prefix:10} {bar:24.cyan/dim} {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
         bar.set_message(doing.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
-        Stage { show: self, name: name.to_owned(), bar, begun: Instant::now() }
+        Stage {
+            show: self,
+            name: name.to_owned(),
+            bar,
+            begun: Instant::now(),
+        }
     }
 
     /// Follows a run.
     pub(super) fn track(&self) -> Track<'_> {
-        Track { show: self, told: BTreeSet::new(), open: None }
+        Track {
+            show: self,
+            told: BTreeSet::new(),
+            open: None,
+        }
     }
 
     pub(super) fn summary(&self, out: &Path, report: &Report) -> anyhow::Result<()> {
         println!();
-        println!("The loop closed in {:.1} s. {}", self.begun.elapsed().as_secs_f64(), report.headline);
+        println!(
+            "The loop closed in {:.1} s. {}",
+            self.begun.elapsed().as_secs_f64(),
+            report.headline
+        );
         println!();
         let mut files: Vec<_> = std::fs::read_dir(out)?
             .filter_map(Result::ok)
@@ -85,7 +113,10 @@ impl Show {
     }
 
     pub(super) fn kept(&self, stand: &Stand) {
-        self.line(&format!("Dashboard: {}   (ctrl-c stops it)", stand.dashboard));
+        self.line(&format!(
+            "Dashboard: {}   (ctrl-c stops it)",
+            stand.dashboard
+        ));
     }
 
     fn line(&self, text: &str) {
@@ -100,7 +131,8 @@ impl Show {
 impl Stage<'_> {
     /// How far it is, 0–1.
     pub(super) fn share(&self, share: f64, doing: &str) {
-        self.bar.set_position((share.clamp(0.0, 1.0) * 1_000.0) as u64);
+        self.bar
+            .set_position((share.clamp(0.0, 1.0) * 1_000.0) as u64);
         self.bar.set_message(doing.to_owned());
     }
 
@@ -112,7 +144,10 @@ impl Stage<'_> {
     fn end(self, mark: char, said: &str) {
         self.bar.finish_and_clear();
         let seconds = self.begun.elapsed().as_secs_f64();
-        self.show.line(&format!("  {mark} {:10} {seconds:5.1} s  {said}", self.name));
+        self.show.line(&format!(
+            "  {mark} {:10} {seconds:5.1} s  {said}",
+            self.name
+        ));
     }
 }
 
@@ -133,7 +168,11 @@ impl Track<'_> {
             match step["state"].as_str() {
                 Some("done") => self.close(position, '✓', &said(kind, &step["output"])),
                 Some("failed" | "cancelled") => {
-                    self.close(position, '✗', step["error"]["message"].as_str().unwrap_or("failed"));
+                    self.close(
+                        position,
+                        '✗',
+                        step["error"]["message"].as_str().unwrap_or("failed"),
+                    );
                 }
                 _ => {
                     if let Some((_, stage)) = &self.open {
@@ -212,9 +251,18 @@ fn said(kind: &str, output: &Value) -> String {
         ),
         "schedule" => {
             let who = output["technician"].as_str().unwrap_or("nobody yet");
-            format!("{} to {} by {who}", text(&output["from"]), text(&output["to"]))
+            format!(
+                "{} to {} by {who}",
+                text(&output["from"]),
+                text(&output["to"])
+            )
         }
-        "swap" => format!("in window {}", text(&output["window"])),
+        "swap" => format!(
+            "planned for {} to {}",
+            text(&output["from"]),
+            text(&output["to"])
+        ),
+        "record_outcome" => format!("{} at {}", text(&output["kind"]), text(&output["at"])),
         _ => String::new(),
     }
 }

@@ -59,7 +59,9 @@ impl Source {
             None if spec == "host" => Self::host(hall).await?,
             Some(("cmapss", folder)) => Self::cmapss(hall, Path::new(folder))?,
             Some(("csv", _)) => Self::csv(hall, spec)?,
-            _ => bail!("`{spec}` is no source; write `host`, `cmapss:DIR` or `csv:FILE?time=COL&…`"),
+            _ => {
+                bail!("`{spec}` is no source; write `host`, `cmapss:DIR` or `csv:FILE?time=COL&…`")
+            }
         };
         Ok(source)
     }
@@ -98,7 +100,8 @@ impl Source {
         }
         for (number, unit) in data.test.iter().enumerate() {
             let tray = source.hall.engine_asset(number + 1).map(str::to_owned);
-            let tray = tray.with_context(|| format!("the hall has no tray for engine {}", number + 1))?;
+            let tray =
+                tray.with_context(|| format!("the hall has no tray for engine {}", number + 1))?;
             source.add_present(&tray, &unit.select(&cmapss::C1_SENSORS)?);
         }
         Ok(source)
@@ -123,10 +126,15 @@ impl Source {
             if source.assets.iter().any(|a| a.id == *name) {
                 continue;
             }
-            let own = samples.iter().filter(|s| s.asset == name).map(|s| s.time_ms);
+            let own = samples
+                .iter()
+                .filter(|s| s.asset == name)
+                .map(|s| s.time_ms);
             let last = Timestamp(own.max().unwrap_or(ends));
             source.assets.push(retired(&name));
-            source.failures.push((name.to_string(), last.plus_ms(HOUR_MS)));
+            source
+                .failures
+                .push((name.to_string(), last.plus_ms(HOUR_MS)));
         }
         source.samples = samples;
         Ok(source)
@@ -152,7 +160,9 @@ impl Source {
 
     /// The hall's trays that serve, in the order engines are mapped to them.
     fn trays(&self) -> Vec<String> {
-        (1..).map_while(|n| self.hall.engine_asset(n).map(str::to_owned)).collect()
+        (1..)
+            .map_while(|n| self.hall.engine_asset(n).map(str::to_owned))
+            .collect()
     }
 
     /// A unit that ran to failure the day before.
@@ -192,7 +202,12 @@ impl Source {
                 let at = self.ends.plus_ms(-hour * HOUR_MS);
                 if let Some(value) = self.hall.utilisation_at(&asset.id, at) {
                     let (asset, metric) = (name.clone(), metric.clone());
-                    self.utilisation.push(Sample { asset, metric, time_ms: at.0, value });
+                    self.utilisation.push(Sample {
+                        asset,
+                        metric,
+                        time_ms: at.0,
+                        value,
+                    });
                 }
             }
         }
@@ -201,7 +216,9 @@ impl Source {
     /// This machine as an asset of the hall.
     fn add_host(&mut self, live: &[Sample]) {
         let Some(sample) = live.first() else { return };
-        let Some(like) = self.assets.iter().find(|a| a.kind == "server").cloned() else { return };
+        let Some(like) = self.assets.iter().find(|a| a.kind == "server").cloned() else {
+            return;
+        };
         self.assets.push(Asset {
             id: sample.asset.to_string(),
             name: format!("{} (this machine)", sample.asset),
@@ -236,7 +253,9 @@ fn retired(name: &str) -> Asset {
 /// The asset's utilisation hour by hour over the week before `ends`.
 fn week_of(hall: &Hall, asset: &str, ends: Timestamp) -> Vec<f64> {
     let hours = (0..168).rev().map(|hour| ends.plus_ms(-hour * HOUR_MS));
-    hours.filter_map(|at| hall.utilisation_at(asset, at)).collect()
+    hours
+        .filter_map(|at| hall.utilisation_at(asset, at))
+        .collect()
 }
 
 /// Two looks at this machine, a second apart, since rates need two.

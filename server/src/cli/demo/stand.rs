@@ -58,8 +58,8 @@ impl Stand {
         source: &Source,
     ) -> anyhow::Result<Self> {
         let file = demo.out.join("demo.json");
-        let earlier = remember(&file)
-            .filter(|memory| !memory.finished && memory.identity == demo.identity());
+        let earlier =
+            remember(&file).filter(|memory| !memory.finished && memory.identity == demo.identity());
         let resumed = earlier.is_some();
         if !resumed {
             clear(&demo.out)?;
@@ -94,7 +94,10 @@ impl Stand {
         let base = format!("http://{address}");
         let operator = Client::new(&base, Some(token.clone()))?;
         let issued: Value = operator
-            .post("/tokens", &json!({ "role": "technician", "name": "demo-technician" }))
+            .post(
+                "/tokens",
+                &json!({ "role": "technician", "name": "demo-technician" }),
+            )
             .await?;
         let technician = operator.with_token(field(&issued, "token")?);
         let cell = tokio::spawn(crate::cell::run(cell_options(demo, &base)));
@@ -114,7 +117,11 @@ impl Stand {
 
     /// Notes that the next demonstration is a new one.
     pub(super) fn mark_finished(&self) -> anyhow::Result<()> {
-        Memory { finished: true, ..self.memory.clone() }.save(&self.file)
+        Memory {
+            finished: true,
+            ..self.memory.clone()
+        }
+        .save(&self.file)
     }
 
     /// Stops the cell, then the server.
