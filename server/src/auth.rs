@@ -136,6 +136,8 @@ guards! {
     Engineer(Engineer, Operator);
     /// Whoever sends telemetry.
     Agent(Agent, Operator);
+    /// Whoever tells of facts from outside.
+    Teller(Engineer, Agent, Operator);
     /// A manufacturing cell.
     Cell(Cell);
     /// Whoever puts bytes into the artifact store.

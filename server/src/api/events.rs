@@ -132,9 +132,13 @@ pub async fn stream_events(
     responses((status = 202, body = EventAnswered)))]
 pub async fn create_event(
     app: App,
-    _: auth::Engineer,
+    who: auth::Teller,
     Json(body): Json<NewEvent>,
 ) -> ApiResult<(StatusCode, Json<EventAnswered>)> {
+    if who.0.role == auth::Role::Agent && !body.name.starts_with("host_") {
+        let detail = "an agent tells of its host: its events are named `host_…`";
+        return Err(ApiError::forbidden(detail));
+    }
     let tx = store::begin(&app.db.write).await?;
     let now = app.now_ms();
     let answered = store::events::emit(&tx, now, &body.name, &body.key, &body.payload).await?;

@@ -9,7 +9,7 @@ use ::predict::backtest::cmapss;
 use ::predict::history::UnitHistory;
 use ::predict::wear;
 use ::workflows::demo::Hall;
-use ::workflows::model::{Asset, AssetState, Origin, Timestamp};
+use ::workflows::model::{Asset, AssetState, Dependency, Origin, Timestamp};
 use anyhow::{Context, bail};
 
 use crate::agent::Collector;
@@ -24,6 +24,8 @@ const CMAPSS_ENDS: Timestamp = Timestamp(1_223_280_000_000);
 const PAST_FANS: usize = 40;
 /// Everything modelled about the past is the same in every demonstration.
 const WEAR_SEED: u64 = 0;
+/// The metric that says how busy an asset is, 0–1.
+const UTILISATION: &str = "utilisation";
 /// How much modelled utilisation the hall gets.
 const UTILISATION_HOURS: i64 = 14 * 24;
 
@@ -79,10 +81,16 @@ impl Source {
             source.add_past(&format!("fan-past-{:03}", number + 1), unit);
         }
         let trays = source.trays();
-        let present = wear::current(WEAR_SEED, trays.len(), &profile);
+        let mut present = wear::current(WEAR_SEED, trays.len(), &profile);
+        // The first tray cools this machine: how busy it is now is measured.
+        if let (Some(busy), Some(first)) = (utilisation(&live), present.first_mut()) {
+            set_last(first, UTILISATION, busy);
+        }
         for (tray, unit) in trays.iter().zip(&present) {
             source.add_present(tray, unit);
         }
+        // The wear model's fans have a utilisation of their own.
+        source.utilisation.retain(|s| !trays.iter().any(|tray| **tray == *s.asset));
         source.add_host(&live);
         source.live = live;
         Ok(source)
@@ -195,7 +203,7 @@ impl Source {
     }
 
     fn model_utilisation(&mut self) {
-        let metric: Arc<str> = "utilisation".into();
+        let metric: Arc<str> = UTILISATION.into();
         for asset in &self.assets {
             let name: Arc<str> = asset.id.as_str().into();
             for hour in 0..UTILISATION_HOURS {
@@ -213,20 +221,45 @@ impl Source {
         }
     }
 
-    /// This machine as an asset of the hall.
+    /// This machine as an asset of the hall, cooled by the first tray.
     fn add_host(&mut self, live: &[Sample]) {
         let Some(sample) = live.first() else { return };
+        if let Some(value) = utilisation(live) {
+            self.samples.push(Sample {
+                asset: sample.asset.clone(),
+                metric: UTILISATION.into(),
+                time_ms: sample.time_ms,
+                value,
+            });
+        }
         let Some(like) = self.assets.iter().find(|a| a.kind == "server").cloned() else {
             return;
         };
         self.assets.push(Asset {
             id: sample.asset.to_string(),
             name: format!("{} (this machine)", sample.asset),
-            depends_on: Vec::new(),
+            depends_on: self.hall.engine_asset(1).map(needs).into_iter().collect(),
             redundancy: None,
             row: like.row + 40,
             ..like
         });
+    }
+}
+
+fn needs(asset: &str) -> Dependency {
+    Dependency { asset: asset.to_owned(), any_of: None }
+}
+
+/// How busy this machine is, 0–1.
+fn utilisation(live: &[Sample]) -> Option<f64> {
+    let cpu = live.iter().find(|s| &*s.metric == "cpu_utilisation_percent")?;
+    Some(cpu.value / 100.0)
+}
+
+fn set_last(unit: &mut UnitHistory, metric: &str, value: f64) {
+    let column = unit.metrics.iter().position(|m| m == metric);
+    if let (Some(column), Some(row)) = (column, unit.rows.last_mut()) {
+        row[column] = value;
     }
 }
 
