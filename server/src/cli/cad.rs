@@ -157,23 +157,27 @@ impl Redesign {
     fn run(self) -> anyhow::Result<()> {
         let name = self.spec.display();
         let brief = Brief::from_toml(&output::read_text("brief", &self.spec)?)
-            .with_context(|| format!("brief `{name}` is refused"))?;
+            .with_context(|| format!("failed to read brief `{name}`"))?;
         // Before the work, so that a folder that cannot be made costs nobody minutes.
         output::make_folder(&self.out)?;
         let mut progress = Progress::start(format!("redesigning `{name}`"));
         let design = redesign(&brief, self.seed, &mut |share| progress.tell(share))?;
         drop(progress);
         let files = self.keep(&design)?;
-        let certificate = &design.certificate;
         if self.json {
             return output::json(&json!({
                 "out": self.out,
                 "files": files,
-                "certificate": certificate,
+                "certificate": design.certificate,
                 "orientation": design.orientation,
                 "iterations": design.history.len(),
             }));
         }
+        self.print(&design, &files)
+    }
+
+    fn print(&self, design: &Design, files: &[&str]) -> anyhow::Result<()> {
+        let certificate = &design.certificate;
         let envelope = certificate.volume_fraction * 100.0;
         output::facts(&[
             (
