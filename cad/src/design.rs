@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::Progress;
 use crate::brief::{Brief, BriefError};
 use crate::certificate::{Certificate, CertificateError, certify_mesh};
-use crate::families::{DesignSpace, Interface};
+use crate::families::{DesignSpace, Interface, InterfaceKind};
 use crate::fem::model::{Model, ModelError};
 use crate::field::Voxels;
 use crate::field::surface::{SurfaceError, part_surface, unsupported_area_mm2};
+use crate::inspect::plan::{DatumFace, VerificationPlan};
 use crate::mesh::Mesh;
 use crate::topology::optimise::{
     Case, IterationRecord, OptimiseError, Problem, Role, Settings, optimise,
@@ -99,6 +100,25 @@ pub enum DesignError {
         /// All reasons.
         reasons: String,
     },
+}
+
+impl Design {
+    /// What a build must measure up to: the flat faces that mate are its datums.
+    #[must_use]
+    pub fn verification_plan(&self) -> VerificationPlan {
+        let flat = |i: &&Interface| i.kind == InterfaceKind::Plane;
+        let datum = |i: &Interface| DatumFace {
+            name: i.name.clone(),
+            point: i.point,
+            normal: i.normal,
+            extent_mm: i.extent.outer_mm,
+        };
+        VerificationPlan {
+            datums: self.interfaces.iter().filter(flat).map(datum).collect(),
+            build_direction: self.orientation.up,
+            ..VerificationPlan::default()
+        }
+    }
 }
 
 /// Designs the part a brief asks for.
@@ -278,7 +298,6 @@ fn orientation(mesh: &Mesh) -> Orientation {
 mod tests {
     use super::*;
     use crate::brief::tests::BRACKET;
-    use crate::families::InterfaceKind;
 
     const GO: fn(f64) -> ControlFlow<()> = |_| ControlFlow::Continue(());
 

@@ -3,11 +3,14 @@
 mod agent;
 mod cad;
 mod cell;
+mod convergence;
 mod demo;
 mod migrate;
 mod openapi;
+mod output;
 mod policy;
 mod predict;
+mod scripts;
 mod serve;
 mod up;
 mod work;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use cad::brief::Brief;
-use cad::families::{InterfaceKind, InterfaceRole};
+use cad::families::InterfaceRole;
 use cad::fem::load::{FailureMode, LoadInputs, load_cases};
-use cad::inspect::plan::{DatumFace, VerificationPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -195,7 +194,11 @@ impl Files {
             mesh: keep("mesh", "model/stl", &stl)?,
             threemf: keep("threemf", "model/3mf", &threemf)?,
             step: keep("step", "model/step", solid.as_bytes())?,
-            plan: keep("plan", "application/json", &pretty(&plan(design))?)?,
+            plan: keep(
+                "plan",
+                "application/json",
+                &pretty(&design.verification_plan())?,
+            )?,
             brief: keep("brief", "application/toml", toml.as_bytes())?,
             certificate: keep(
                 "certificate",
@@ -219,25 +222,6 @@ impl Files {
         roles
             .map(|(role, file)| (role.to_owned(), file.clone()))
             .into()
-    }
-}
-
-/// What a build must measure up to: the faces that mate are its datums, and every side of the part must be seen.
-fn plan(design: &cad::design::Design) -> VerificationPlan {
-    let flat = design
-        .interfaces
-        .iter()
-        .filter(|i| i.kind == InterfaceKind::Plane);
-    let datums = flat.map(|i| DatumFace {
-        name: i.name.clone(),
-        point: i.point,
-        normal: i.normal,
-        extent_mm: i.extent.outer_mm,
-    });
-    VerificationPlan {
-        datums: datums.collect(),
-        build_direction: design.orientation.up,
-        ..VerificationPlan::default()
     }
 }
 
