@@ -33,6 +33,10 @@ export interface Chart {
   mark?: { x: number; text: string };
   /** Lowest and highest value, where they are known. */
   range?: readonly [number, number];
+  /** Leftmost and rightmost value, where they are known. */
+  across?: readonly [number, number];
   /** How values are written. */
   format?: (value: number) => string;
+  /** How what stands across is written, where it is no time. */
+  formatAcross?: (value: number) => string;
 }

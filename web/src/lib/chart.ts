@@ -23,12 +23,12 @@ export function plot(target: HTMLElement, chart: Chart, pointAt: (index: number 
     legend: { show: false },
     cursor: { y: false, drag: { x: true, y: false }, points: { size: 7 } },
     scales: {
-      x: { time: chart.time },
+      x: { time: chart.time, ...(chart.across === undefined ? {} : { range: [...chart.across] }) },
       y: chart.range === undefined ? {} : { range: [...chart.range] },
     },
     axes: [
-      { ...axis, ...(chart.time ? { values: TIMES } : {}) },
-      { ...axis, size: 58, ...(chart.format === undefined ? {} : { values: (_, ticks) => ticks.map(chart.format!) }) },
+      chart.time ? { ...axis, values: TIMES } : { ...axis, size: 30, ...valuesBy(chart.formatAcross) },
+      { ...axis, size: 58, ...valuesBy(chart.format) },
     ],
     series: [
       {},
@@ -60,6 +60,10 @@ export function plot(target: HTMLElement, chart: Chart, pointAt: (index: number 
     watch.disconnect();
     drawn.destroy();
   };
+}
+
+function valuesBy(format: ((value: number) => string) | undefined): Pick<uPlot.Axis, 'values'> {
+  return format === undefined ? {} : { values: (_, ticks) => ticks.map(format) };
 }
 
 // Hours and minutes, the day where it changes: 24-hour clocks everywhere.

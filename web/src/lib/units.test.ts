@@ -1,6 +1,6 @@
 // What people read is what was meant.
 import { describe, expect, it } from 'vitest';
-import { age, bytes, distance, duration, figure, life, percent, shortDigest, signed, title } from './units';
+import { age, bytes, distance, duration, figure, life, percent, metricName, shortDigest, signed, title } from './units';
 
 describe('units', () => {
   it.each([
@@ -44,6 +44,14 @@ describe('units', () => {
     [1.5e12, '1.50 × 10^12'],
     [Number.NaN, 'NaN'],
   ])('writes %d as %s', (value, text) => expect(figure(value)).toBe(text));
+
+  it.each([
+    ['vibration_mm_s', 'vibration, mm/s'],
+    ['bearing_temp_c', 'bearing temp, °C'],
+    ['cpu_utilisation', 'cpu utilisation'],
+    ['T24', 'T24'],
+    ['_c', 'c'],
+  ])('names the metric %s as %s', (metric, text) => expect(metricName(metric)).toBe(text));
 
   it('keeps signs, sizes, lives and names readable', () => {
     expect(signed(0.25)).toBe('+0.25');

@@ -118,6 +118,34 @@ export function title(name: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** Units that end the names of metrics, as people write them. */
+const UNITS: [string, string][] = [
+  ['_mm_s', 'mm/s'],
+  ['_percent', '%'],
+  ['_celsius', '°C'],
+  ['_bytes_per_s', 'B/s'],
+  ['_per_s', '1/s'],
+  ['_bytes', 'B'],
+  ['_rpm', '1/min'],
+  ['_hz', 'Hz'],
+  ['_kw', 'kW'],
+  ['_pa', 'Pa'],
+  ['_ms', 'ms'],
+  ['_mm', 'mm'],
+  ['_c', '°C'],
+  ['_a', 'A'],
+  ['_v', 'V'],
+  ['_w', 'W'],
+  ['_s', 's'],
+];
+
+/** A metric as people write it: the unit that ends its name stands apart. */
+export function metricName(metric: string): string {
+  const found = UNITS.find(([ending]) => metric.endsWith(ending) && metric.length > ending.length);
+  if (found === undefined) return words(metric);
+  return `${words(metric.slice(0, -found[0].length))}, ${found[1]}`;
+}
+
 function coarse(seconds: number): string {
   const value = Math.abs(seconds);
   if (value < MINUTE_S) return `${Math.round(value)} s`;

@@ -75,7 +75,10 @@ function drawCell(context: CanvasRenderingContext2D, placed: Placed, ink: Ink): 
     context.stroke();
     context.setLineDash([]);
     context.fillStyle = ink.faded;
-    context.fillText(fit(context, cell.text, width - 6), middle, y + height / 2 + 0.5);
+    context.font = `400 12.5px ${FONT}`;
+    const readable = context.measureText(cell.text).width <= width - 6;
+    context.fillText(readable ? cell.text : unknown ? '?' : '–', middle, y + height / 2 + 0.5);
+    context.font = `550 12.5px ${FONT}`;
     return;
   }
   const ground = levelColour(cell.level);

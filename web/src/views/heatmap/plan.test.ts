@@ -22,7 +22,7 @@ describe('a plan', () => {
   it('puts kinds apart and keeps columns in order', () => {
     expect(plan.groups.map((g) => g.text)).toEqual(['fan_tray', 'server']);
     expect(plan.titles.map((t) => t.text)).toEqual(['Rack 01', 'Store']);
-    expect(at('server-0-7').y).toBeGreaterThan(at('fan_tray-0-1').y + 34 + 4);
+    expect(at('server-0-7').y).toBeGreaterThan(at('fan_tray-0-1').y + 32 + 4);
     expect(plan.width).toBeLessThanOrEqual(400);
   });
 

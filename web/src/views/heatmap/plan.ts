@@ -29,9 +29,9 @@ export interface Plan {
   cells: Placed[];
 }
 
-const TITLE = 30;
-const GROUP = 28;
-const CELL_HEIGHT = 34;
+const TITLE = 28;
+const GROUP = 26;
+const CELL_HEIGHT = 32;
 const GAP = 4;
 const NARROWEST = 62;
 
