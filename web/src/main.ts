@@ -1,0 +1,9 @@
+// Where the dashboard begins.
+import { mount } from 'svelte';
+import App from './App.svelte';
+import { session } from './api/session.svelte';
+import './app.css';
+
+session.begin();
+const target = document.getElementById('app');
+if (target !== null) mount(App, { target });
