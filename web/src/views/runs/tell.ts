@@ -73,7 +73,7 @@ export function tell(step: Step): string {
       const coverage = numberAt(out, 'coverage');
       return sentence([
         textAt(out, 'disposition'),
-        peak === undefined ? undefined : `peak ${signed(peak)} mm`,
+        peak === undefined ? undefined : `peak ${signed(peak, 3)} mm`,
         coverage === undefined ? undefined : `${percent(coverage)} seen`,
         words(textAt(listAt(out, 'reasons')[0], 'code') ?? ''),
       ]);
