@@ -67,7 +67,7 @@ export function tell(step: Step): string {
       ]);
     }
     case 'make':
-      return sentence([textAt(out, 'build') === undefined ? undefined : `build ${textAt(out, 'build')}`, 'scanned']);
+      return sentence([textAt(out, 'build') === undefined ? undefined : `build \`${textAt(out, 'build')}\``, 'scanned']);
     case 'verify': {
       const peak = numberAt(out, 'peak_mm');
       const coverage = numberAt(out, 'coverage');
