@@ -3,8 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 scripts/install.sh web
-if [ -x .tools/node/node_modules/node/bin/node ]; then
-    PATH="$PWD/.tools/node/node_modules/node/bin:$PATH"
+if [ -x .tools/node/bin/node ]; then
+    PATH="$PWD/.tools/node/bin:$PATH"
     export PATH
 fi
 newest=$(find web openapi/v1.json -path web/node_modules -prune -o -path web/dist -prune -o -type f -newer web/dist/index.html -print 2>/dev/null | head -n 1)

@@ -46,14 +46,23 @@ python_packages() {
     done
 }
 
+# The dashboard's build needs Node 20.19 or newer; Debian 12 ships 18, so a newer one comes from npm's own packages.
 node() {
-    want=22
-    have=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
     command -v npm >/dev/null 2>&1 || debian nodejs npm
-    if [ "${have:-0}" -lt "$want" ] && [ ! -x "$tools/node/node_modules/node/bin/node" ]; then
-        say "Node $want from npm's own package into .tools/node"
-        npm install --silent --no-audit --no-fund --prefix "$tools/node" "node@$want" >/dev/null
-    fi
+    if node_is_new || [ -x "$tools/node/bin/node" ]; then return 0; fi
+    case "$(uname -m)" in
+    aarch64) platform=linux-arm64 ;;
+    *) platform=linux-x64 ;;
+    esac
+    say "Node 22 from npm's package node-$platform into .tools/node"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools/node" "node-$platform@22" >/dev/null
+    mkdir -p "$tools/node/bin"
+    ln -sf "../node_modules/node-$platform/bin/node" "$tools/node/bin/node"
+}
+
+node_is_new() {
+    command -v node >/dev/null 2>&1 &&
+        [ "$(printf '%s\n' v20.19.0 "$(node --version)" | sort -V | head -n 1)" = v20.19.0 ]
 }
 
 for part in "$@"; do

@@ -9,7 +9,7 @@
 //! 4. [`topology`] puts material where the loads need it; [`field::surface`] turns the result back
 //!    into a closed mesh.
 //! 5. [`design`] runs 2 to 4 end to end; [`certificate`] proves the final mesh.
-//! 6. [`slice`] makes G-code; [`inspect`] measures what was built.
+//! 6. [`mod@slice`] makes G-code; [`inspect`] measures what was built.
 //!
 //! Everything here is pure computation: no clock, no environment, no global state. Long
 //! computations take one [`Progress`] callback.

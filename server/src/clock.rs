@@ -12,13 +12,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows `start` now and runs on from there.
-    pub fn starting_at(start: Timestamp) -> Self {
-        let clock = Self::default();
-        clock.advance(start.since(clock.now()));
-        clock
-    }
-
     /// Now.
     #[expect(clippy::disallowed_methods, reason = "this is the App clock")]
     pub fn now(&self) -> Timestamp {
@@ -42,8 +35,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_starts_where_it_is_told_and_runs_on() {
-        let clock = Clock::starting_at(Timestamp(1_000_000));
+    fn a_clock_that_is_moved_runs_on_from_there() {
+        let clock = Clock::default();
+        clock.advance(1_000_000 - clock.now_ms());
         assert!((1_000_000..1_060_000).contains(&clock.now_ms()));
         clock.advance(3_600_000);
         assert!(clock.now_ms() >= 4_600_000);

@@ -1,26 +1,26 @@
 //! Forewright: one binary that serves, works, collects, makes and shows.
 
 pub mod agent;
-mod api;
-mod app;
-mod artifacts;
-mod auth;
-mod cell;
-mod cli;
-mod client;
-mod clock;
-mod config;
-mod dashboard;
-mod error;
-mod extract;
-mod fleet;
+pub mod api;
+pub mod app;
+pub mod artifacts;
+pub mod auth;
+pub mod cell;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod dashboard;
+pub mod error;
+pub mod extract;
+pub mod fleet;
 pub mod host;
 pub mod ingest;
 pub mod jobs;
-mod openapi;
-mod process;
+pub mod openapi;
+pub mod process;
 pub mod queue;
-mod router;
+pub mod router;
 pub mod store;
 pub mod telemetry;
 #[cfg(test)]

@@ -27,6 +27,9 @@ use crate::{api, fleet, router};
 /// Every queue steps are claimed under.
 pub const ALL_QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
 
+/// How long the numbers of ticks are kept, so that no late process takes one again.
+const CHORES_KEPT_MS: i64 = 24 * 3_600_000;
+
 /// Every kind of step, for checking workflows.
 pub fn kinds() -> Vec<&'static str> {
     registry().kinds().map(|(kind, _)| kind).collect()
@@ -257,6 +260,7 @@ async fn tick_once(app: &App) -> anyhow::Result<()> {
     let length_ms = i64::try_from(app.config.fleet.tick_s)? * 1_000;
     let number = app.now_ms() / length_ms;
     if store::chores::take(&app.db.write, app.now_ms(), "score_fleet", number).await? {
+        store::chores::prune(&app.db.write, app.now_ms() - CHORES_KEPT_MS).await?;
         let tick = fleet::tick(app, None, true).await?;
         tracing::info!(
             tick.scored,

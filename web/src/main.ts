@@ -5,5 +5,7 @@ import { session } from './api/session.svelte';
 import './app.css';
 
 session.begin();
+// A link with a token may be opened in a tab that shows the dashboard already.
+addEventListener('hashchange', () => session.begin());
 const target = document.getElementById('app');
 if (target !== null) mount(App, { target });

@@ -54,7 +54,6 @@ pub struct ReasonView {
 
 /// Quantiles of the remaining life, hours.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(missing_docs, reason = "quantiles")]
 pub struct LifeView {
     p05: f64,
     p50: f64,
@@ -94,7 +93,6 @@ pub struct ForecastView {
 
 /// Quantiles at one step ahead.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(missing_docs, reason = "quantiles")]
 pub struct ForecastPointView {
     steps: usize,
     p05: f64,

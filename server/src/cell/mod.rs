@@ -6,7 +6,7 @@
 
 mod protocol;
 mod simulated;
-mod state;
+pub mod state;
 
 pub use protocol::{CellOptions, run};
 pub use simulated::Simulated;

@@ -1,6 +1,6 @@
 //! `forewright migrate`: the schema.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
 
@@ -13,8 +13,8 @@ pub struct Migrate {}
 
 impl Migrate {
     /// Opens the database, which brings it up to date.
-    pub fn run(self, config: Option<PathBuf>) -> anyhow::Result<()> {
-        let config = Config::load(config.as_deref(), std::env::vars())?;
+    pub fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let config = Config::load(config, std::env::vars())?;
         std::fs::create_dir_all(&config.server.data)?;
         super::block_on(async {
             let db = Database::open(&config.database_url()).await?;

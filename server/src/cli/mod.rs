@@ -1,20 +1,20 @@
 //! The command line: one file per command. Exit codes: 0 done, 1 refused or failed with a reason, 2 wrong usage.
 
-mod agent;
-mod cad;
-mod cell;
-mod convergence;
-mod demo;
-mod migrate;
-mod openapi;
-mod output;
-mod policy;
-mod predict;
-mod scripts;
-mod serve;
-mod up;
-mod work;
-mod workflow;
+pub mod agent;
+pub mod cad;
+pub mod cell;
+pub mod convergence;
+pub mod demo;
+pub mod migrate;
+pub mod openapi;
+pub mod output;
+pub mod policy;
+pub mod predict;
+pub mod scripts;
+pub mod serve;
+pub mod up;
+pub mod work;
+pub mod workflow;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,16 +72,16 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let config = arguments.config;
     let result = match arguments.command {
         Command::Demo(command) => command.run(config),
-        Command::Up(command) => command.run(config),
-        Command::Serve(command) => command.run(config),
-        Command::Work(command) => command.run(config),
+        Command::Up(command) => command.run(config.as_deref()),
+        Command::Serve(command) => command.run(config.as_deref()),
+        Command::Work(command) => command.run(config.as_deref()),
         Command::Agent(command) => command.run(),
         Command::Cell(command) => command.run(),
         Command::Cad(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Workflow(command) => command.run(),
-        Command::Migrate(command) => command.run(config),
+        Command::Migrate(command) => command.run(config.as_deref()),
         Command::Openapi(command) => command.run(),
     };
     match result {

@@ -1,7 +1,7 @@
 //! `forewright serve`: the API and the dashboard, without workers.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
 
@@ -20,8 +20,8 @@ pub struct Serve {
 
 impl Serve {
     /// Runs until it is told to stop.
-    pub fn run(self, config: Option<PathBuf>) -> anyhow::Result<()> {
-        let mut config = Config::load(config.as_deref(), std::env::vars())?;
+    pub fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let mut config = Config::load(config, std::env::vars())?;
         if let Some(listen) = self.listen {
             config.server.listen = listen;
         }

@@ -1,7 +1,7 @@
 //! `forewright up`: server, workers and dashboard in one process.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -23,8 +23,8 @@ pub struct Up {
 
 impl Up {
     /// Runs until it is told to stop.
-    pub fn run(self, config: Option<PathBuf>) -> anyhow::Result<()> {
-        let mut config = Config::load(config.as_deref(), std::env::vars())?;
+    pub fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let mut config = Config::load(config, std::env::vars())?;
         if let Some(data) = self.data {
             config.server.data = data;
         }

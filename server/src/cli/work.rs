@@ -1,6 +1,6 @@
 //! `forewright work`: workers without an API.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
 
@@ -19,8 +19,8 @@ pub struct Work {
 
 impl Work {
     /// Runs until it is told to stop.
-    pub fn run(self, config: Option<PathBuf>) -> anyhow::Result<()> {
-        let config = Config::load(config.as_deref(), std::env::vars())?;
+    pub fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let config = Config::load(config, std::env::vars())?;
         super::block_on(async {
             let app = App::open(config, Clock::default()).await?;
             let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();

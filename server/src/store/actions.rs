@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use serde_json::json;
 use workflows::model::{Action, ActionKind, Asset, AssetState};
 
-use super::database::{execute, from_json, to_json};
+use super::database::{execute, to_json};
 use super::{Page, StoreError, assets, events, new_id, outbox};
 
 table!(
@@ -19,13 +19,6 @@ table!(
     body: String,
     at: i64,
 });
-
-impl action::Model {
-    /// The action itself.
-    pub fn action(&self) -> Result<Action, StoreError> {
-        from_json("action", &self.body)
-    }
-}
 
 /// Carries an action out on the twin, records it and puts it out to the webhook; doing it again changes nothing.
 /// To be called in a transaction.

@@ -3,7 +3,7 @@
 use sea_orm::ConnectionTrait;
 
 use super::StoreError;
-use super::database::{execute, number};
+use super::database::execute;
 
 table!(
     /// Ticks that were taken.
@@ -25,12 +25,6 @@ pub async fn take(
     let sql = "INSERT INTO chore_tick (chore, tick, taken_at) VALUES ($1, $2, $3) \
                ON CONFLICT (chore, tick) DO NOTHING";
     Ok(execute(db, sql, values![chore, tick, now]).await? == 1)
-}
-
-/// The latest tick of a chore that was taken.
-pub async fn latest(db: &impl ConnectionTrait, chore: &str) -> Result<Option<i64>, StoreError> {
-    let sql = "SELECT MAX(tick) AS n FROM chore_tick WHERE chore = $1";
-    number(db, sql, values![chore]).await
 }
 
 /// Forgets ticks older than a moment.

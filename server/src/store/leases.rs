@@ -165,15 +165,6 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<lease::Model, St
     row.ok_or_else(|| StoreError::unknown("lease", id))
 }
 
-/// The leases a cell holds now.
-pub async fn held_by(
-    db: &impl ConnectionTrait,
-    cell: &str,
-) -> Result<Vec<lease::Model>, StoreError> {
-    let sql = "SELECT * FROM lease WHERE cell = $1 AND state = 'held' ORDER BY id";
-    all(db, sql, values![cell]).await
-}
-
 /// The lease and build a holder may write to, held until the end of the transaction.
 ///
 /// A lease that was lost is still good while nobody else has claimed its build: whoever made the part may say so, and

@@ -119,19 +119,6 @@ pub async fn list(
     Ok(find.all(db).await?)
 }
 
-/// The latest run about an asset that has not ended.
-pub async fn open_of_asset(
-    db: &impl ConnectionTrait,
-    asset: &str,
-) -> Result<Option<run::Model>, StoreError> {
-    Ok(run::Entity::find()
-        .filter(run::Column::Asset.eq(asset))
-        .filter(run::Column::EndedAt.is_null())
-        .order_by_desc(run::Column::Id)
-        .one(db)
-        .await?)
-}
-
 /// Asks a run to stop; its next advance does. To be called in a transaction.
 ///
 /// # Errors

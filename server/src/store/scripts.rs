@@ -120,17 +120,4 @@ impl Scripts {
         let sql = format!("SELECT * FROM {} WHERE active ORDER BY name", self.table());
         all(db, &sql, values![]).await
     }
-
-    /// Every revision of a script, oldest first.
-    pub async fn history(
-        self,
-        db: &impl ConnectionTrait,
-        name: &str,
-    ) -> Result<Vec<Revision>, StoreError> {
-        let sql = format!(
-            "SELECT * FROM {} WHERE name = $1 ORDER BY created_at, digest",
-            self.table()
-        );
-        all(db, &sql, values![name]).await
-    }
 }

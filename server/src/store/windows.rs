@@ -157,20 +157,6 @@ pub async fn overlapping(
     rows.into_iter().map(Window::try_from).collect()
 }
 
-/// The latest window of an asset that is proposed or accepted.
-pub async fn open_of_asset(
-    db: &impl ConnectionTrait,
-    asset: &str,
-) -> Result<Option<Window>, StoreError> {
-    let row = maintenance_window::Entity::find()
-        .filter(maintenance_window::Column::Asset.eq(asset))
-        .filter(maintenance_window::Column::State.is_in(["proposed", "accepted"]))
-        .order_by_desc(maintenance_window::Column::Id)
-        .one(db)
-        .await?;
-    row.map(Window::try_from).transpose()
-}
-
 /// Windows, newest first.
 pub async fn list(db: &impl ConnectionTrait, page: Page<'_>) -> Result<Vec<Window>, StoreError> {
     let mut find = maintenance_window::Entity::find()

@@ -23,9 +23,13 @@ class Live {
   follow(): () => void {
     const stop = new AbortController();
     const timer = setInterval(() => this.touch(), LOOK_AGAIN_MS);
+    // Whoever comes back to the tab wants to see the present.
+    const back = () => this.touch();
+    document.addEventListener('visibilitychange', back);
     void this.#run(stop.signal);
     return () => {
       stop.abort();
+      document.removeEventListener('visibilitychange', back);
       clearInterval(timer);
       clearTimeout(this.#settle);
       this.#settle = undefined;

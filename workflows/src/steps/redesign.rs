@@ -12,7 +12,7 @@ use super::{Outcome, Step, StepError};
 use crate::host::Host;
 use crate::model::{ArtifactRef, NewDesign};
 
-/// Redesigns the asset's part; see [`RedesignInput`].
+/// Redesigns the part of the asset; see `RedesignInput`.
 pub struct Redesign;
 
 /// What is predicted to fail, and the features its load follows from.

@@ -188,7 +188,11 @@ pub(super) async fn files(
 ) -> anyhow::Result<()> {
     let steps = run["steps"].as_array().context("the run has no steps")?;
     let of = |kind: &'static str| steps.iter().filter(move |s| s["kind"] == kind);
-    let last = |kind: &'static str| of(kind).last().with_context(|| format!("no step `{kind}`"));
+    let last = |kind: &'static str| {
+        of(kind)
+            .next_back()
+            .with_context(|| format!("no step `{kind}`"))
+    };
     let out = &demo.out;
 
     let redesign = &last("redesign")?["output"];

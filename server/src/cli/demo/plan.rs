@@ -247,11 +247,8 @@ impl<'a> Demonstration<'a> {
         let bar = self.show.stage("decide", "asking the policy");
         let api = &self.stand.operator;
         let earlier: Value = api.get(&format!("/decisions?asset={asset}")).await?;
-        let earlier = earlier["decisions"].as_array().into_iter().flatten();
-        let started = earlier
-            .filter(|d| d["run"].is_string())
-            .next_back()
-            .cloned();
+        let mut earlier = earlier["decisions"].as_array().into_iter().flatten();
+        let started = earlier.rfind(|d| d["run"].is_string()).cloned();
         let decision = match started {
             Some(decision) => decision,
             None => {

@@ -90,7 +90,9 @@ impl Source {
             source.add_present(tray, unit);
         }
         // The wear model's fans have a utilisation of their own.
-        source.utilisation.retain(|s| !trays.iter().any(|tray| **tray == *s.asset));
+        source
+            .utilisation
+            .retain(|s| !trays.iter().any(|tray| **tray == *s.asset));
         source.add_host(&live);
         source.live = live;
         Ok(source)
@@ -247,12 +249,17 @@ impl Source {
 }
 
 fn needs(asset: &str) -> Dependency {
-    Dependency { asset: asset.to_owned(), any_of: None }
+    Dependency {
+        asset: asset.to_owned(),
+        any_of: None,
+    }
 }
 
 /// How busy this machine is, 0–1.
 fn utilisation(live: &[Sample]) -> Option<f64> {
-    let cpu = live.iter().find(|s| &*s.metric == "cpu_utilisation_percent")?;
+    let cpu = live
+        .iter()
+        .find(|s| &*s.metric == "cpu_utilisation_percent")?;
     Some(cpu.value / 100.0)
 }
 

@@ -11,7 +11,6 @@ export interface Ink {
   faded: string;
   rule: string;
   edge: string;
-  accent: string;
 }
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", sans-serif';
@@ -28,12 +27,11 @@ export function inkOf(element: Element): Ink {
     faded: read('faded'),
     rule: read('rule'),
     edge: read('edge'),
-    accent: read('accent'),
   };
 }
 
 /** Draws everything anew. */
-export function draw(canvas: HTMLCanvasElement, plan: Plan, ink: Ink, chosen: Placed | undefined): void {
+export function draw(canvas: HTMLCanvasElement, plan: Plan, ink: Ink): void {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(plan.width * scale);
   canvas.height = Math.round(plan.height * scale);
@@ -58,7 +56,6 @@ export function draw(canvas: HTMLCanvasElement, plan: Plan, ink: Ink, chosen: Pl
   context.textAlign = 'center';
   context.font = `550 12.5px ${FONT}`;
   for (const placed of plan.cells) drawCell(context, placed, ink);
-  if (chosen !== undefined) outline(context, chosen, ink);
 }
 
 function drawCell(context: CanvasRenderingContext2D, placed: Placed, ink: Ink): void {
@@ -118,18 +115,6 @@ function hatch(context: CanvasRenderingContext2D, { x, y, width, height }: Place
   context.lineWidth = 1.4;
   context.stroke();
   context.restore();
-}
-
-function outline(context: CanvasRenderingContext2D, placed: Placed, ink: Ink): void {
-  box(context, placed, -1.5);
-  context.lineWidth = 2;
-  context.strokeStyle = ink.paper;
-  context.stroke();
-  box(context, placed, -2.5);
-  context.lineWidth = 2.5;
-  context.strokeStyle = ink.accent;
-  context.stroke();
-  context.lineWidth = 1;
 }
 
 function box(context: CanvasRenderingContext2D, { x, y, width, height }: Placed, inset: number): void {

@@ -67,13 +67,13 @@ export function tell(step: Step): string {
       ]);
     }
     case 'make':
-      return sentence([textAt(out, 'build') === undefined ? undefined : `build ${textAt(out, 'build')}`, 'scanned']);
+      return sentence([textAt(out, 'build') === undefined ? undefined : `build \`${textAt(out, 'build')}\``, 'scanned']);
     case 'verify': {
       const peak = numberAt(out, 'peak_mm');
       const coverage = numberAt(out, 'coverage');
       return sentence([
         textAt(out, 'disposition'),
-        peak === undefined ? undefined : `peak ${signed(peak)} mm`,
+        peak === undefined ? undefined : `peak ${signed(peak, 3)} mm`,
         coverage === undefined ? undefined : `${percent(coverage)} seen`,
         words(textAt(listAt(out, 'reasons')[0], 'code') ?? ''),
       ]);
