@@ -1,6 +1,6 @@
 # The targets of the project. Each calls one script, which says what it installs before it does.
 
-.PHONY: demo test check build test-peers bench chaos fuzz openapi clean
+.PHONY: demo test check build test-peers bench chaos openapi clean
 
 demo: ## Install what is missing, build, and run the loop once (DATA=dir takes the source from recorded engines)
 	scripts/demo.sh "$(DATA)"

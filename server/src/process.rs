@@ -17,7 +17,7 @@ use workflows::steps::registry;
 
 use crate::app::App;
 use crate::artifacts::{ArtifactError, Artifacts};
-use crate::auth::Role;
+use crate::auth::{self, Role};
 use crate::host::{ArtifactBytes, Trouble, World};
 use crate::jobs::{Webhook, WorkerContext, deliver_outbox, expire_leases, run_workers};
 use crate::store::{self, scripts::Scripts};
@@ -178,6 +178,27 @@ async fn bootstrap(app: &App) -> anyhow::Result<Option<String>> {
     let (_, token) = issued.map_err(|_| anyhow::anyhow!("failed to store the operator token"))?;
     tx.commit().await?;
     Ok(Some(token))
+}
+
+/// Lets an operator in with a token chosen beforehand, in the place of the one the first start would make; doing it
+/// again changes nothing.
+pub async fn admit_operator(app: &App, secret: &str) -> anyhow::Result<()> {
+    let hash = auth::hash(secret);
+    let tx = store::begin(&app.db.write).await?;
+    store::settings::get_or_set(&tx, "bootstrap", "chosen beforehand").await?;
+    if store::tokens::by_hash(&tx, &hash).await?.is_none() {
+        let row = store::tokens::token::Model {
+            id: store::new_id(app.now_ms()),
+            hash,
+            role: Role::Operator.name().into(),
+            subject: "bootstrap".into(),
+            created_at: app.now_ms(),
+            revoked_at: None,
+        };
+        store::tokens::insert(&tx, row).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 fn world(app: &App) -> World {

@@ -1,1 +1,14 @@
-//! Stories.
+//! Stories told to the real binary, from outside. Each begins with a server of its own.
+
+mod a_cell_makes_a_part;
+mod a_lease_is_lost;
+mod a_part_is_judged;
+mod a_person_approves;
+mod a_run_survives_a_crash;
+mod bad_input_is_refused;
+mod bytes_are_fetched_by_digest;
+mod events_are_told_again;
+mod many_processes_share_the_work;
+mod samples_are_kept;
+mod the_contract_is_kept;
+mod the_loop_closes;

@@ -7,7 +7,7 @@ use workflows::model::Timestamp;
 
 use super::name::PageQuery;
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
 use crate::store::{self, approvals::approval};
@@ -135,6 +135,11 @@ pub async fn answer_approval(
         answer: body.answer,
         comment: body.comment.as_deref(),
     };
+    let asked = store::approvals::get(&app.db.read, &id).await?;
+    if who.0.role != Role::Operator && who.0.role.name() != asked.role {
+        let detail = format!("this approval is for the role `{}`", asked.role);
+        return Err(ApiError::forbidden(detail));
+    }
     let tx = store::begin(&app.db.write).await?;
     let row = store::approvals::answer(&tx, app.now_ms(), &id, given).await?;
     tx.commit().await?;

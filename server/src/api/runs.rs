@@ -292,7 +292,7 @@ pub async fn get_journal(
     Ok(Json(JournalView { entries }))
 }
 
-/// Ask a run to stop; its compensations run.
+/// Ask a run to stop: its steps and builds are called off. Its `on_failure` closures are not run.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs",
     params(("id" = String, Path)), responses((status = 202, body = RunView)))]
 pub async fn cancel_run(
@@ -389,7 +389,7 @@ impl StepView {
             attempt: row.attempt,
             input: json(&row.input)?,
             output: None,
-            error: row.error.as_deref().map(json).transpose()?,
+            error: row.error.as_deref().map(last_error),
             progress: row.share_done,
             phase: row.phase.clone(),
             waiting_for: row.waiting_for.clone(),
@@ -442,6 +442,12 @@ impl EntryView {
             answered_at: row.answered_at.map(Timestamp),
         })
     }
+}
+
+/// An attempt's error, which its row holds as `code: message`.
+fn last_error(text: &str) -> Value {
+    let (code, message) = text.split_once(": ").unwrap_or(("failed", text));
+    serde_json::json!({ "code": code, "message": message })
 }
 
 /// A value as the script sees it: what is large lies in the artifact store.

@@ -10,3 +10,4 @@ pub mod state;
 
 pub use protocol::{CellOptions, run};
 pub use simulated::Simulated;
+pub use state::is_enrolled;

@@ -47,6 +47,11 @@ pub struct Job {
     pub started: Option<u64>,
 }
 
+/// Whether the cell that remembers in this folder has its token.
+pub fn is_enrolled(folder: &Path) -> anyhow::Result<bool> {
+    Ok(CellState::load(folder)?.token.is_some())
+}
+
 impl CellState {
     /// Reads the state of a folder; a new one if there is none.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {

@@ -177,7 +177,7 @@ impl Known {
         }
         facts.anomaly = prediction.anomaly.as_ref().map(|a| a.score);
         facts.utilisation = self.utilisation.get(&asset.id).copied();
-        facts.spare_capacity = facts.utilisation.map(|u| 1.0 - u);
+        facts.spare_capacity = self.spare_capacity(asset);
         facts.dependents = u32::try_from(graph.dependents(&asset.id).len())?;
         facts.critical_dependents = u32::try_from(graph.critical_dependents(&asset.id).len())?;
         facts.redundancy = self.redundancy(asset);
@@ -194,6 +194,19 @@ impl Known {
         facts.open_run = self.open_run(&asset.id);
         facts.cooling_down = self.cooling.contains(&asset.id);
         Ok(facts)
+    }
+
+    /// The share of its kind's capacity in its locality that is not in use.
+    fn spare_capacity(&self, asset: &workflows::model::Asset) -> Option<f64> {
+        let alike = self.twin.assets.values().filter(|other| {
+            other.kind == asset.kind
+                && other.locality == asset.locality
+                && matches!(other.state, AssetState::InService | AssetState::StoodIn)
+        });
+        let used: Vec<f64> = alike
+            .filter_map(|a| self.utilisation.get(&a.id).copied())
+            .collect();
+        (!used.is_empty()).then(|| 1.0 - used.iter().sum::<f64>() / used.len() as f64)
     }
 
     fn redundancy(&self, asset: &workflows::model::Asset) -> Option<RedundancyFacts> {

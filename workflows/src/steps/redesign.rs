@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cad::brief::Brief;
+use cad::design::DesignError;
 use cad::families::InterfaceRole;
 use cad::fem::load::{FailureMode, LoadInputs, load_cases};
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,8 @@ impl Step for Redesign {
             host.progress(share * 0.95, "optimising")
         })
         .map_err(|e| match e {
-            cad::design::DesignError::Cancelled => StepError::Cancelled,
+            DesignError::Cancelled => StepError::Cancelled,
+            DesignError::FosUnreachable { .. } => StepError::failed("unreachable_fos", e),
             other => StepError::failed("no_design", error_chain(&other)),
         })?;
 

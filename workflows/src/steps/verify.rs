@@ -72,6 +72,7 @@ impl Step for Verify {
         })
         .map_err(|e| match e {
             InspectError::Cancelled => StepError::Cancelled,
+            InspectError::EmptyScan => StepError::failed("empty_scan", InspectError::EmptyScan),
             other => StepError::failed("cannot_inspect", error_chain(&other)),
         })?;
 

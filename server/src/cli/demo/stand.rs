@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::source::Source;
 use super::{Demo, field};
 use crate::app::App;
+use crate::auth;
 use crate::cell::{CellOptions, Simulated};
 use crate::client::Client;
 use crate::clock::Clock;
@@ -22,6 +23,9 @@ use crate::process::{self, Process};
 
 /// The name of the demonstration's cell.
 const CELL: &str = "demo-cell";
+
+/// Where in its folder that cell remembers.
+const CELL_STATE: &str = "cell";
 
 /// What a demonstration remembers, so that it can go on after it was killed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,17 +84,14 @@ impl Stand {
         });
         let clock = Clock::default();
         clock.advance(memory.clock_offset_ms);
+        // Kept before the server knows it: a kill in between must not lock the demonstration out.
+        let token = memory.operator_token.get_or_insert_with(auth::new_token);
+        let token = token.clone();
         memory.save(&file)?;
         let app = App::open(config, clock).await?;
+        process::admit_operator(&app, &token).await?;
         let process = Process::start(app, &process::ALL_QUEUES, true).await?;
-        if let Some(token) = &process.bootstrap_token {
-            memory.operator_token = Some(token.clone());
-            memory.save(&file)?;
-        }
         let address = process.address.context("the server listens nowhere")?;
-        let token = memory.operator_token.clone().context(
-            "the demonstration was killed before it kept its token; remove its folder and start anew",
-        )?;
         let base = format!("http://{address}");
         let operator = Client::new(&base, Some(token.clone()))?;
         let issued: Value = operator
@@ -101,7 +102,7 @@ impl Stand {
             .await?;
         let technician = operator.with_token(field(&issued, "token")?);
         let cell = tokio::spawn(crate::cell::run(cell_options(demo, &base)));
-        approve_cell(&operator).await?;
+        approve_cell(&operator, &demo.out.join(CELL_STATE)).await?;
         Ok(Self {
             operator,
             technician,
@@ -156,7 +157,7 @@ fn clear(out: &Path) -> anyhow::Result<()> {
     if !out.join("demo.json").exists() {
         return Ok(());
     }
-    for folder in ["data", "cell"] {
+    for folder in ["data", CELL_STATE] {
         match std::fs::remove_dir_all(out.join(folder)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(e).context("failed to clear the folder of an earlier demonstration");
@@ -171,7 +172,7 @@ fn cell_options(demo: &Demo, base: &str) -> CellOptions {
     CellOptions {
         server: base.into(),
         name: CELL.into(),
-        state: demo.out.join("cell"),
+        state: demo.out.join(CELL_STATE),
         printers: Printer::names().map(str::to_owned).collect(),
         materials: ["pla", "petg", "abs"].map(str::to_owned).into(),
         machine: Simulated {
@@ -183,20 +184,16 @@ fn cell_options(demo: &Demo, base: &str) -> CellOptions {
     }
 }
 
-/// Only a demonstration approves its own cell.
-async fn approve_cell(operator: &Client) -> anyhow::Result<()> {
-    loop {
-        let cells: Value = operator.get("/cells").await?;
-        let known = cells["cells"].as_array().is_some_and(|all| !all.is_empty());
+/// Only a demonstration approves its own cell: until it has its token, since one that was killed may enrol again.
+async fn approve_cell(operator: &Client, state: &Path) -> anyhow::Result<()> {
+    while !crate::cell::is_enrolled(state)? {
         let asked: Value = operator.get("/enrolments").await?;
         let pending = asked["enrolments"].as_array().into_iter().flatten();
         for enrolment in pending.filter(|e| e["state"] == "pending" && e["name"] == CELL) {
             let path = format!("/enrolments/{}/approve", field(enrolment, "code")?);
             operator.post::<Value>(&path, &json!({})).await?;
         }
-        if known {
-            return Ok(());
-        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(())
 }

@@ -1,0 +1,4 @@
+//! Faults: real processes are killed at seeded moments, and what they leave is looked at from outside.
+
+mod a_demonstration_is_killed;
+mod checker;
