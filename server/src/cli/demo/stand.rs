@@ -70,7 +70,10 @@ impl Stand {
         }
         let mut config = Config::load(config.as_deref(), std::env::vars())?;
         config.server.data = demo.out.join("data");
-        config.server.listen = ([127, 0, 0, 1], if demo.keep { 8600 } else { 0 }).into();
+        // Only what is kept needs an address a person can find again.
+        if !demo.keep {
+            config.server.listen = ([127, 0, 0, 1], 0).into();
+        }
         // The demonstration asks for its one tick itself.
         config.fleet.tick_s = 0;
         config.fleet.seed = demo.seed;
