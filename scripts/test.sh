@@ -1,0 +1,89 @@
+#!/bin/sh
+# Installs what the tests need, checks the tree, and runs the tests; the last line says how it went.
+# usage: scripts/test.sh [all|peers|chaos]
+#   all     everything, with a short tier of what is long (the default)
+#   peers   only the tests that need other programs: CalculiX, admesh, PrusaSlicer
+#   chaos   the long form of the fault tests: 50 kills, half on SQLite, half on Postgres
+set -eu
+cd "$(dirname "$0")/.."
+log=$(mktemp -d /tmp/forewright-test.XXXXXX)
+trap 'rm -rf "$log"' EXIT
+trap 'exit 130' INT TERM
+begun=$(date +%s)
+passed=0
+failed=""
+
+# Runs one part, shows what it says, and remembers whether it failed; `parts` counts what is no cargo test.
+part() {
+    what=$1
+    shift
+    at=$(date +%s)
+    printf '\ntest: %s\n' "$what" >&2
+    if { "$@" 2>&1 </dev/null || : >"$log/failed"; } | tee "$log/part" && [ ! -e "$log/failed" ]; then
+        verdict=passed
+    else
+        verdict=FAILED
+        rm -f "$log/failed"
+        failed="$failed, $what"
+    fi
+    printf 'test: %s %s after %s s\n' "$what" "$verdict" "$(($(date +%s) - at))" >&2
+    cat "$log/part" >>"$log/all"
+    [ "$verdict" = FAILED ] || grep -q '^test result: ' "$log/part" || passed=$((passed + 1))
+}
+
+# Adds up what cargo's runners said, and the other parts; ends with their verdict.
+finish() {
+    tests=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed;.*/\1 \2/p' "$log/all")
+    cargo_passed=$(printf '%s\n' "$tests" | awk '{ n += $1 } END { print n + 0 }')
+    cargo_failed=$(printf '%s\n' "$tests" | awk '{ n += $2 } END { print n + 0 }')
+    parts_failed=$(printf '%s' "$failed" | tr -cd ',' | wc -c)
+    # A runner that failed has told its failures; one that did not get so far counts once.
+    [ "$cargo_failed" -gt 0 ] || cargo_failed=$parts_failed
+    if [ -n "$failed" ]; then
+        echo "test: failed: ${failed#, }" >&2
+        state=FAILED
+    else
+        state=ok
+    fi
+    printf 'test result: %s. %s passed; %s failed; 0 ignored; 0 measured; 0 filtered out; finished in %s.00s\n' \
+        "$state" "$((cargo_passed + passed))" "$cargo_failed" "$(($(date +%s) - begun))"
+    [ -z "$failed" ]
+}
+
+dashboard() {
+    PATH="$PWD/.tools/node/node_modules/node/bin:$PATH" OUT="$PWD/web/test-results" node web/tests/dashboard.mjs
+}
+
+case "${1:-all}" in
+all)
+    scripts/install.sh rust-build web postgres browser peers checks schemathesis
+    part "make check" scripts/check.sh
+    if [ -f web/package.json ]; then
+        part "the dashboard builds" scripts/build-web.sh
+    fi
+    part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored
+    part "the API answers as described, and the dashboard shows it" scripts/with-demo.sh "$0" beside-a-demo
+    ;;
+beside-a-demo)
+    # Started by `all` with BASE_URL, TOKEN, RUN and ASSET. The dashboard first: afterwards the hall is full of fuzz.
+    if [ -f web/tests/dashboard.mjs ]; then
+        part "the dashboard in a browser" dashboard
+    fi
+    part "the API answers as described" scripts/schemathesis.sh
+    ;;
+peers)
+    scripts/install.sh rust-build peers
+    part "peers" cargo test -p cad --locked --test peers -- --include-ignored --nocapture
+    ;;
+chaos)
+    scripts/install.sh rust-build postgres
+    FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
+    export FOREWRIGHT_KILLS
+    part "faults" scripts/with-postgres.sh cargo test -p tests --release --locked --test faults -- --include-ignored --nocapture
+    ;;
+*)
+    echo "usage: scripts/test.sh [all|peers|chaos]" >&2
+    exit 2
+    ;;
+esac
+finish
