@@ -1,48 +1,94 @@
 #!/bin/sh
-# Checks the tree and runs every test, the ones that need other programs too.
+# Installs what the tests need, checks the tree, and runs the tests; the last line says how it went.
 # usage: scripts/test.sh [all|peers|chaos]
-#   all    what CI runs (the default)
-#   peers  only the tests against CalculiX and admesh
-#   chaos  the long form of the fault tests: 50 kills instead of 5
-# Installs what is missing first; servers are started on free ports and stopped by their own pid.
+#   all     everything, with a short tier of what is long (the default)
+#   peers   only the tests that need other programs: CalculiX, admesh, PrusaSlicer
+#   chaos   the long form of the fault tests: 50 kills, half on SQLite, half on Postgres
 set -eu
 cd "$(dirname "$0")/.."
-part=${1:-all}
+log=$(mktemp -d /tmp/forewright-test.XXXXXX)
+trap 'rm -rf "$log"' EXIT
+trap 'exit 130' INT TERM
+begun=$(date +%s)
+passed=0
+failed=""
 
-say() { printf 'test: %s\n' "$*" >&2; }
-
-peers() {
-    scripts/install.sh rust-build peers
-    cargo test --locked -p cad --test peers -- --include-ignored
+# Runs one part, shows what it says, and remembers whether it failed; `parts` counts what is no cargo test.
+part() {
+    what=$1
+    shift
+    at=$(date +%s)
+    printf '\ntest: %s\n' "$what" >&2
+    if { "$@" 2>&1 </dev/null || : >"$log/failed"; } | tee "$log/part" && [ ! -e "$log/failed" ]; then
+        verdict=passed
+    else
+        verdict=FAILED
+        rm -f "$log/failed"
+        failed="$failed, $what"
+    fi
+    printf 'test: %s %s after %s s\n' "$what" "$verdict" "$(($(date +%s) - at))" >&2
+    cat "$log/part" >>"$log/all"
+    [ "$verdict" = FAILED ] || grep -q '^test result: ' "$log/part" || passed=$((passed + 1))
 }
 
-chaos() {
-    scripts/install.sh rust-build postgres
-    FOREWRIGHT_KILLS=${FOREWRIGHT_KILLS:-50} scripts/with-postgres.sh \
-        cargo test --locked -p tests --test faults -- --include-ignored --nocapture
+# Adds up what cargo's runners said, and the other parts; ends with their verdict.
+finish() {
+    tests=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed;.*/\1 \2/p' "$log/all")
+    cargo_passed=$(printf '%s\n' "$tests" | awk '{ n += $1 } END { print n + 0 }')
+    cargo_failed=$(printf '%s\n' "$tests" | awk '{ n += $2 } END { print n + 0 }')
+    parts_failed=$(printf '%s' "$failed" | tr -cd ',' | wc -c)
+    # A runner that failed has told its failures; one that did not get so far counts once.
+    [ "$cargo_failed" -gt 0 ] || cargo_failed=$parts_failed
+    if [ -n "$failed" ]; then
+        echo "test: failed: ${failed#, }" >&2
+        state=FAILED
+    else
+        state=ok
+    fi
+    printf 'test result: %s. %s passed; %s failed; 0 ignored; 0 measured; 0 filtered out; finished in %s.00s\n' \
+        "$state" "$((cargo_passed + passed))" "$cargo_failed" "$(($(date +%s) - begun))"
+    [ -z "$failed" ]
 }
 
-all() {
+# The Node that scripts/install.sh brought, if the machine's own is too old.
+PATH="$PWD/.tools/node/bin:$PATH"
+export PATH
+
+dashboard_units() {
+    (cd web && npm run --silent check && npm run --silent test)
+}
+
+dashboard() {
+    OUT="$PWD/web/test-results" node web/tests/dashboard.mjs
+}
+
+case "${1:-all}" in
+all)
     scripts/install.sh rust-build web postgres browser peers checks schemathesis
-    scripts/build-web.sh
-    say "the checks"
-    scripts/check.sh
-    say "the dashboard's own tests"
-    scripts/web-tests.sh unit
-    say "the API against its document"
-    scripts/contract.sh
-    say "the dashboard in a browser"
-    scripts/web-tests.sh browser
-    say "every test of the workspace"
-    scripts/with-postgres.sh cargo test --workspace --locked -- --include-ignored
-}
-
-case "$part" in
-all) all ;;
-peers) peers ;;
-chaos) chaos ;;
+    part "make check" scripts/check.sh
+    part "the dashboard builds" scripts/build-web.sh
+    part "the dashboard's own tests" dashboard_units
+    part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored
+    part "the API answers as described, and the dashboard shows it" scripts/with-demo.sh "$0" beside-a-demo
+    ;;
+beside-a-demo)
+    # Started by `all` with BASE_URL, TOKEN, RUN and ASSET. The dashboard first: afterwards the hall is full of fuzz.
+    part "the dashboard in a browser" dashboard
+    part "the API answers as described" scripts/schemathesis.sh
+    ;;
+peers)
+    scripts/install.sh rust-build peers
+    part "peers" cargo test -p cad --locked --test peers -- --include-ignored --nocapture
+    ;;
+chaos)
+    scripts/install.sh rust-build postgres
+    FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
+    export FOREWRIGHT_KILLS
+    part "faults" scripts/with-postgres.sh cargo test -p tests --release --locked --test faults -- --include-ignored --nocapture
+    ;;
 *)
-    say "unknown part \`$part\`; say all, peers or chaos"
+    echo "usage: scripts/test.sh [all|peers|chaos]" >&2
     exit 2
     ;;
 esac
+finish

@@ -120,8 +120,8 @@ pub async fn list_artifacts(
 #[utoipa::path(get, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
     params(("digest" = String, Path, example = "sha256:…"),
         ("range" = Option<String>, Header, description = "`bytes=0-1023`")),
-    responses((status = 200, content_type = "application/octet-stream", body = String),
-        (status = 206, content_type = "application/octet-stream", body = String),
+    responses((status = 200, content_type = "*/*", body = serde_json::Value),
+        (status = 206, content_type = "*/*", body = serde_json::Value),
         (status = 304, description = "`If-None-Match` names it"),
         (status = 416, body = Problem, content_type = "application/problem+json")))]
 pub async fn get_artifact(

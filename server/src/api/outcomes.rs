@@ -7,7 +7,7 @@ use workflows::model::Timestamp;
 
 use crate::app::App;
 use crate::auth;
-use crate::error::ApiResult;
+use crate::error::{ApiResult, Problem};
 use crate::extract::{Json, Query};
 use crate::store::{self, outcomes::NewOutcome};
 
@@ -107,7 +107,8 @@ pub async fn list_outcomes(
 
 /// Record what happened; recording it again changes nothing.
 #[utoipa::path(post, path = "/api/v1/outcomes", tag = "predictions", request_body = NewOutcomeBody,
-    responses((status = 201, body = OutcomeView)))]
+    responses((status = 201, body = OutcomeView),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn create_outcome(
     app: App,
     _: auth::Technician,

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Asks a running server everything openapi/v1.json describes; each answer has to be one it describes, none a failure.
+# usage: scripts/schemathesis.sh [OPTION...]      against BASE_URL with TOKEN, or a server of its own that it stops again
+# What is left out and why stands in tests/contract/contract.py.
+set -eu
+cd "$(dirname "$0")/.."
+scripts/install.sh rust-build schemathesis
+if [ -z "${BASE_URL:-}" ]; then
+    exec scripts/with-demo.sh "$PWD/scripts/schemathesis.sh" "$@"
+fi
+exec .tools/python/bin/python tests/contract/contract.py "$@"
