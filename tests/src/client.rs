@@ -63,7 +63,6 @@ impl Client {
     }
 
     /// A request below `/api/v1`.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self
             .http
