@@ -3,8 +3,7 @@
 //! `FOREWRIGHT_KILLS` says how often over both databases (5; `make chaos` asks for 50), `FOREWRIGHT_SEED` when.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -15,8 +14,10 @@ use crate::checker;
 
 /// Kills of one demonstration at most.
 const KILLS_EACH: usize = 3;
-/// A kill comes this long after a start, s.
-const MOMENTS: std::ops::Range<f64> = 0.5..22.0;
+/// The first kill comes no sooner after a start, s.
+const FIRST_KILL: f64 = 0.5;
+/// The last one comes before this share of the time that a demonstration takes which nobody disturbs.
+const LAST_KILL: f64 = 0.9;
 /// How long a demonstration that is left alone may take.
 const PATIENCE: Duration = Duration::from_secs(400);
 
@@ -33,18 +34,21 @@ const RESULTS: [&str; 9] = [
     "window.json",
 ];
 
-/// SplitMix64: the same seed, the same moments.
-struct Moments(u64);
+/// SplitMix64: the same seed, the same shares of the same time.
+struct Moments {
+    state: u64,
+    last: f64,
+}
 
 impl Moments {
     fn next(&mut self) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
         let share = (bits >> 11) as f64 / (1_u64 << 53) as f64;
-        Duration::from_secs_f64(MOMENTS.start + share * (MOMENTS.end - MOMENTS.start))
+        Duration::from_secs_f64(FIRST_KILL + share * (self.last - FIRST_KILL))
     }
 }
 
@@ -74,21 +78,23 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// The results of a demonstration nobody disturbed.
-fn undisturbed(engines: &Path) -> &'static BTreeMap<String, String> {
-    static RESULTS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
-    RESULTS.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let demo = Demo::of_engines(engines, &folder.path().join("out"));
-        block_on(demo.run());
-        files_of(&demo.out)
-    })
-}
+/// A demonstration nobody disturbed: its results, and how many seconds it took.
+static UNDISTURBED: LazyLock<Option<(BTreeMap<String, String>, f64)>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let demo = Demo::of_engines(&cmapss()?, &folder.path().join("out"));
+    let begun = Instant::now();
+    block_on(demo.run());
+    Some((files_of(&demo.out), begun.elapsed().as_secs_f64()))
+});
 
 fn kill_demonstrations(kills: u64, seed: u64, database: impl Fn() -> Option<Postgres>) {
-    let Some(engines) = cmapss() else { return };
-    let expected = undisturbed(&engines);
-    let mut moments = Moments(seed);
+    let (Some(engines), Some((expected, seconds))) = (cmapss(), UNDISTURBED.as_ref()) else {
+        return;
+    };
+    let mut moments = Moments {
+        state: seed,
+        last: LAST_KILL * seconds,
+    };
     let (mut done, mut number) = (0, 0);
     while done < kills {
         number += 1;

@@ -86,7 +86,7 @@ async fn two_workers_and_two_cells_finish_twenty_runs() {
         let event = json!({ "asset": "fan-1", "ratio": 2.0 + 0.1 * number as f64 });
         runs.push(server.start_run("make_and_judge", event).await);
     }
-    let patience = Duration::from_secs(240);
+    let patience = Duration::from_secs(480);
     eventually("twenty runs to end", patience, || async {
         let ended = server
             .operator
