@@ -34,7 +34,7 @@ const RESULTS: [&str; 9] = [
     "window.json",
 ];
 
-/// SplitMix64: the same seed, the same shares of the same time.
+/// `SplitMix64`: the same seed, the same shares of the same time.
 struct Moments {
     state: u64,
     last: f64,
