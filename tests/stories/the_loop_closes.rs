@@ -283,7 +283,12 @@ fn assert_complete(demo: &Finished, origin: &str) {
         }
     }
     let certificate = demo.json("certificate.json");
-    assert_eq!(certificate["watertight"], true, "{certificate:#}");
+    let tight = certificate["watertight"]
+        .as_object()
+        .expect("a mesh report");
+    for (fault, count) in tight.iter().filter(|(name, _)| *name != "components") {
+        assert_eq!(*count, 0, "{fault} in {tight:?}");
+    }
     assert_eq!(certificate["holds"], true, "{certificate:#}");
     assert!(demo.read("heatmap.png").starts_with(b"\x89PNG"));
     let verdict = demo.json("verdict.json");
