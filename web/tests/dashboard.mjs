@@ -1,0 +1,166 @@
+// A person looks at the hall, an asset and a run: everything is there, nothing complains, axe finds nothing.
+//
+//   BASE_URL=http://127.0.0.1:8600 TOKEN=… RUN=… ASSET=… [OUT=dir] [CHROMIUM=/usr/bin/chromium] node tests/dashboard.mjs
+//
+// Leaves heatmap.png, asset.png and run.png in OUT. Ends 0, or 1 with a line for each thing that is wrong.
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AxeBuilder } from '@axe-core/playwright';
+import { chromium } from 'playwright-core';
+
+const { BASE_URL, TOKEN = '', RUN, ASSET, OUT = 'test-results' } = process.env;
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const PATIENCE_MS = 20_000;
+
+const WIDE = { width: 1400, height: 900 };
+const PHONE = { width: 390, height: 844 };
+
+const problems = [];
+/** Notes what is wrong and goes on, so that one look tells everything. */
+const wrong = (where, what) => problems.push(`${where}: ${what}`);
+
+for (const [name, value] of Object.entries({ BASE_URL, RUN, ASSET })) {
+  if (!value) {
+    console.error(`${name} is not set`);
+    process.exit(2);
+  }
+}
+
+/** Notes everything a page complains about. Requests that a page gives up itself are no complaint. */
+function listen(page, where) {
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') wrong(where(), `console: ${message.text()}`);
+  });
+  page.on('pageerror', (error) => wrong(where(), `script: ${error.message}`));
+  page.on('requestfailed', (request) => {
+    const why = request.failure()?.errorText ?? '';
+    if (why !== 'net::ERR_ABORTED') wrong(where(), `request ${request.url()} failed: ${why}`);
+  });
+  page.on('response', (response) => {
+    if (response.status() >= 400) wrong(where(), `request ${response.url()} was answered ${response.status()}`);
+  });
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    const ours = url.origin === new URL(BASE_URL).origin || url.protocol === 'blob:' || url.protocol === 'data:';
+    if (!ours) wrong(where(), `request to a stranger: ${request.url()}`);
+  });
+}
+
+async function sees(page, where, texts) {
+  for (const text of texts) {
+    const found = page.getByText(text).first();
+    await found.waitFor({ state: 'attached', timeout: PATIENCE_MS }).catch(() => wrong(where, `does not say ${text}`));
+  }
+}
+
+async function checkAccess(page, where) {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  for (const violation of violations) {
+    const at = violation.nodes.map((node) => `${node.target.join(' ')} (${node.any[0]?.message ?? ''})`);
+    wrong(where, `axe ${violation.id}: ${violation.help}: ${at.slice(0, 3).join('; ')}`);
+  }
+}
+
+/** Nothing is wider than the screen, except what scrolls by itself. */
+async function checkWidth(page, where) {
+  const [wide, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  if (wide > screen) wrong(where, `is ${wide} px wide on a screen of ${screen} px`);
+}
+
+const SIGHTS = [
+  {
+    name: 'heatmap',
+    at: '/',
+    texts: [/^The hall$/, /Failure risk/, /Utilisation/, /Maintenance/, /50 % and more/, /As of/, ASSET],
+    async more(page, where) {
+      const hall = page.getByRole('application');
+      await hall.focus();
+      await page.keyboard.press('Home');
+      await page.keyboard.press('ArrowRight');
+      await page.keyboard.press('ArrowDown');
+      await sees(page, where, [/Open the asset/]);
+      await page.keyboard.press('Escape');
+      await hall.blur();
+      const drawn = await page.evaluate(() => {
+        const canvas = document.querySelector('canvas');
+        const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        return new Set(new Uint32Array(pixels.buffer)).size;
+      });
+      if (drawn < 20) wrong(where, `the picture has ${drawn} colours: nothing was drawn`);
+    },
+  },
+  {
+    name: 'asset',
+    at: `/assets/${encodeURIComponent(ASSET)}`,
+    texts: [ASSET, /Failure prediction/, /within 7 days/, /Remaining life/, /Telemetry and forecast/, /Decisions/, /Depend on it/],
+    async more(page, where) {
+      await page.locator('.u-over').first().waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'no chart'));
+    },
+  },
+  {
+    name: 'run',
+    at: `/runs/${encodeURIComponent(RUN)}`,
+    texts: [RUN, /^Steps$/, /^Predict$/, /Redesign the part/, /Measure and judge/, /Builds and verdicts/, /Journal/],
+    async more(page, where) {
+      for (const name of [/The redesigned part/, /Deviations of build 1/]) {
+        const picture = page.getByRole('img', { name }).first();
+        await picture.waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, `no picture ${name}`));
+        await page
+          .waitForFunction((all) => all.every((img) => img.complete && img.naturalWidth > 0), await page.$$('main img'), { timeout: PATIENCE_MS })
+          .catch(() => wrong(where, 'a picture did not load'));
+      }
+      await page.locator('.u-over').first().waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'no plot'));
+    },
+  },
+  { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
+  { name: 'maintenance', at: '/heatmap/maintenance', texts: [/nothing planned/] },
+  { name: 'runs', at: '/runs', texts: [RUN] },
+  { name: 'windows', at: '/windows', texts: [/^Maintenance$/] },
+  { name: 'cells', at: '/cells', texts: [/Builds/] },
+  { name: 'policies', at: '/policies', texts: [/Decided lately/] },
+  { name: 'models', at: '/models', texts: [/^Models$/] },
+];
+
+/** Looks at every sight in one browser context. */
+async function look(browser, label, settings, sights) {
+  const context = await browser.newContext({ reducedMotion: 'reduce', timezoneId: 'UTC', locale: 'en-GB', ...settings });
+  const page = await context.newPage();
+  let current = label;
+  listen(page, () => current);
+  for (const [number, sight] of sights.entries()) {
+    const where = `${sight.name}${label}`;
+    current = where;
+    const hash = number === 0 ? `#token=${encodeURIComponent(TOKEN)}&at=${encodeURIComponent(sight.at)}` : `#${sight.at}`;
+    await page.goto(`${BASE_URL}/${hash}`);
+    await sees(page, where, sight.texts);
+    await sight.more?.(page, where);
+    // Whatever was still loading has its place by now.
+    await page.waitForTimeout(400);
+    if (TOKEN !== '' && page.url().includes(TOKEN)) wrong(where, 'the token is still in the address');
+    await checkWidth(page, where);
+    await checkAccess(page, where);
+    await page.screenshot({ path: join(OUT, `${where}.png`), fullPage: label !== '' || sight.name !== 'heatmap' });
+  }
+  await context.close();
+}
+
+await mkdir(OUT, { recursive: true });
+const browser = await chromium.launch({
+  executablePath: CHROMIUM,
+  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'],
+});
+try {
+  await look(browser, '', { viewport: WIDE, colorScheme: 'light' }, SIGHTS);
+  await look(browser, '-dark', { viewport: WIDE, colorScheme: 'dark' }, SIGHTS.slice(0, 3));
+  await look(browser, '-phone', { viewport: PHONE, colorScheme: 'light', hasTouch: true, isMobile: true }, SIGHTS.slice(0, 3));
+} catch (error) {
+  wrong('the story', error.message);
+} finally {
+  await browser.close();
+}
+if (problems.length > 0) {
+  for (const problem of problems) console.error(problem);
+  console.error(`dashboard: ${problems.length} things are wrong`);
+  process.exit(1);
+}
+console.log(`dashboard: ${SIGHTS.length} pages looked at, also in the dark and on a phone; pictures in ${OUT}`);
