@@ -78,13 +78,13 @@ beside-a-demo)
     ;;
 peers)
     scripts/install.sh rust-build peers
-    part "peers" cargo test -p cad --locked --test peers -- --include-ignored --nocapture
+    part "peers" cargo test --workspace --locked --test peers -- --include-ignored --nocapture
     ;;
 chaos)
     scripts/install.sh rust-build postgres
     FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
     export FOREWRIGHT_KILLS
-    part "faults" scripts/with-postgres.sh cargo test -p tests --release --locked --test faults -- --include-ignored --nocapture
+    part "faults" scripts/with-postgres.sh cargo test --workspace --release --locked --test faults -- --include-ignored --nocapture
     ;;
 *)
     echo "usage: scripts/test.sh [all|peers|chaos]" >&2

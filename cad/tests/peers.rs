@@ -1,49 +1,18 @@
-//! Outside judges: CalculiX on displacements, admesh on the mesh.
+//! Outside judges: CalculiX on displacements, admesh on the mesh, PrusaSlicer on the amount of plastic.
+
+mod worn_bracket;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::Command;
 
-use cad::brief::Brief;
 use cad::certificate::certify_mesh;
-use cad::design::{Design, redesign};
 use cad::fem::calculix::deck;
-use cad::fem::load::{FailureMode, LoadInputs, load_cases};
 use cad::fem::model::Model;
 use cad::field::voxelise::voxelise;
-
-const BRIEF: &str = r#"
-printer = "prusa_mk4"
-required_fos = 2.0
-[part]
-family = "fan_tray_bracket"
-[material]
-name = "petg"
-e_mpa = 2000.0
-nu = 0.38
-density_g_cm3 = 1.27
-yield_mpa = 45.0
-[[load]]
-name = "shock down"
-at = "boss"
-force_n = [0.0, 0.0, -120.0]
-[[load]]
-name = "imbalance"
-at = "boss"
-force_n = [20.0, 30.0, -12.0]
-point_mm = [45.0, 20.0, 30.0]
-"#;
-
-fn design() -> Design {
-    let mut brief = Brief::from_toml(BRIEF).unwrap();
-    let worn = LoadInputs {
-        vibration_ratio: 4.0,
-        ..LoadInputs::default()
-    };
-    let cases = load_cases(FailureMode::ImbalanceFromBearingWear, &worn, "boss").unwrap();
-    brief.loads.extend(cases);
-    redesign(&brief, 1, &mut |_| ControlFlow::Continue(())).unwrap()
-}
+use cad::slice::printer::Printer;
+use cad::slice::settings::Settings;
+use worn_bracket::design;
 
 fn empty_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("cad-peers-{name}-{}", std::process::id()));
@@ -144,5 +113,62 @@ fn admesh_has_nothing_to_fix() {
         .next()
         .unwrap();
     assert_eq!(original, "0", "{report}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+#[ignore = "needs PrusaSlicer"]
+fn prusaslicer_takes_as_much_filament() {
+    let design = design();
+    let folder = empty_folder("prusaslicer");
+    let file = folder.join("part.stl");
+    std::fs::write(&file, cad::formats::stl::write(&design.mesh)).unwrap();
+    let settings = Settings {
+        skirt_loops: 0,
+        ..Settings::default()
+    };
+    let printer = Printer::named("generic_marlin").unwrap();
+    for (density, pinned) in [(0.2, "20%"), (1.0, "100%")] {
+        let settings = Settings {
+            infill_density: density,
+            ..settings.clone()
+        };
+        let ours = cad::slice::slice(&design.mesh, &printer, &settings, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        // The pattern `grid` cannot fill all: there both draw parallel lines.
+        let pattern = if density < 1.0 { "grid" } else { "rectilinear" };
+        let run = Command::new("prusa-slicer")
+            .args(["--export-gcode", "--layer-height", "0.2"])
+            .args(["--first-layer-height", "0.2", "--perimeters", "2"])
+            .args(["--fill-density", pinned, "--fill-pattern", pattern])
+            .args(["--top-solid-layers", "4", "--bottom-solid-layers", "4"])
+            .args(["--extrusion-width", "0.4"])
+            .args(["--first-layer-extrusion-width", "0.4"])
+            .args(["--skirts", "0", "--output", "part.gcode", "part.stl"])
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        let gcode = std::fs::read_to_string(folder.join("part.gcode")).unwrap();
+        let theirs_mm: f64 = gcode
+            .lines()
+            .find_map(|line| line.strip_prefix("; filament used [mm] = "))
+            .expect("PrusaSlicer says how much it takes")
+            .trim()
+            .parse()
+            .unwrap();
+        let ratio = ours.estimate.filament_mm / theirs_mm;
+        println!(
+            "{pinned} infill: ours {:.1} mm, PrusaSlicer {theirs_mm:.1} mm, ratio {ratio:.4}",
+            ours.estimate.filament_mm
+        );
+        assert!((ratio - 1.0).abs() <= 0.05, "{pinned}: {ratio}");
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }
