@@ -25,6 +25,8 @@ import json, os, platform, resource, subprocess, sys, tempfile, time
 
 area = sys.argv[1]
 load = os.getloadavg()
+# The shell that became this process had children of its own.
+before = resource.getrusage(resource.RUSAGE_CHILDREN)
 began = time.monotonic()
 with tempfile.TemporaryDirectory(prefix="forewright-bench.") as target:
     command = ["cargo", "build", "--release", "--locked", "--bin", "forewright", "--target-dir", target]
@@ -33,7 +35,7 @@ spent = resource.getrusage(resource.RUSAGE_CHILDREN)
 figures = [
     {
         "name": "clean_release_build_cpu_min",
-        "value": round((spent.ru_utime + spent.ru_stime) / 60, 2),
+        "value": round((spent.ru_utime + spent.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
         "unit": "min",
     },
     {"name": "clean_release_build_wall_min", "value": round((time.monotonic() - began) / 60, 2), "unit": "min"},
