@@ -8,9 +8,9 @@ use std::io::{self, BufRead};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::calibrate::isotonic::Isotonic;
+use crate::calibrate::beta::BetaCurve;
 use crate::calibrate::reliability::{Reliability, reliability};
-use crate::gbdt::{Binned, Boosted, Objective, Settings, Targets, sigmoid, train};
+use crate::gbdt::{Binned, Boosted, Objective, Settings, Targets, train};
 
 const FOLDS: usize = 5;
 const COLUMNS: usize = 14;
@@ -173,13 +173,9 @@ fn calibrated(machines: &Machines, rows: &[usize], seed: u64) -> impl Fn(&[f64])
             ));
         }
     }
-    let curve = Isotonic::fit(&examples, 1.0);
+    let curve = BetaCurve::fit(&examples, 1.0);
     let trees = grow(machines, rows, seed);
-    move |features| {
-        let raw = trees.predict(features);
-        // The curve is a staircase of few failures; the mean with the raw answer is the smoother.
-        (curve.probability(raw) + sigmoid(raw)) / 2.0
-    }
+    move |features| curve.probability(trees.predict(features))
 }
 
 fn grow(machines: &Machines, rows: &[usize], seed: u64) -> Boosted {

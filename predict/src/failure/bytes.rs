@@ -5,7 +5,7 @@ use super::hazard::FailureModel;
 use crate::rng::checksum;
 
 const MAGIC: &[u8; 4] = b"FWFM";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = MAGIC.len() + 4 + 8;
 
 /// Why bytes are no failure model.

@@ -14,7 +14,7 @@ use super::life::{Band, Ending, bands, life_quantiles};
 use super::table::{Labels, Table, folds};
 use super::training::{Horizon, TrainError, Training, changing_metrics, check};
 use crate::Progress;
-use crate::calibrate::isotonic::Isotonic;
+use crate::calibrate::beta::BetaCurve;
 use crate::calibrate::reliability::reliability;
 use crate::gbdt::{Binned, Boosted, Objective, Settings, Targets, train};
 use crate::history::{HistoryError, UnitHistory};
@@ -63,7 +63,7 @@ pub struct FailureModel {
 pub(super) struct Hazard {
     pub(super) horizon: Horizon,
     pub(super) trees: Boosted,
-    pub(super) curve: Isotonic,
+    pub(super) curve: BetaCurve,
 }
 
 /// The trees of one fold, or of all units.
@@ -140,10 +140,9 @@ impl FailureModel {
             training.cap,
             count,
         );
-        let curves = labels
-            .iter()
-            .zip(&held.risk)
-            .map(|(labels, risk)| Isotonic::fit(&examples(labels, risk, |_| true), labels.overlap));
+        let curves = labels.iter().zip(&held.risk).map(|(labels, risk)| {
+            BetaCurve::fit(&examples(labels, risk, |_| true), labels.overlap)
+        });
         let hazards = horizons.into_iter().zip(all.hazards).zip(curves);
         let model = Self {
             feature_hash: plan.hash(),
@@ -412,7 +411,7 @@ fn evaluate(
         let mut pairs = Vec::with_capacity(table.len());
         for fold in 0..folds {
             let others = examples(labels, risk, |row| held.fold[row] != fold);
-            let curve = Isotonic::fit(&others, labels.overlap);
+            let curve = BetaCurve::fit(&others, labels.overlap);
             let own = examples(labels, risk, |row| held.fold[row] == fold);
             pairs.extend(
                 own.iter()
