@@ -230,6 +230,18 @@ fn unusable_histories_are_refused_by_name() {
 }
 
 #[test]
+fn a_unit_that_nobody_measures_is_left_out_whatever_its_place() {
+    let fleet = wear::fleet(1, 12, &LOAD);
+    let (alone, _) = train(&fleet, &training());
+    let idle = wear::current(5, 1, &LOAD).remove(0);
+    let blind = idle.select(&wear::METRICS[1..]).expect("own metrics");
+    let with_blind: Vec<UnitHistory> = std::iter::once(blind).chain(fleet).collect();
+    let (model, evaluation) = train(&with_blind, &training());
+    assert_eq!(model, alone);
+    assert_eq!((evaluation.units, evaluation.left_out_units), (12, 1));
+}
+
+#[test]
 fn units_the_model_cannot_read_are_refused_and_gaps_are_not() {
     let (model, _) = trained();
     let fan = wear::current(5, 1, &LOAD).remove(0);

@@ -6,10 +6,8 @@ use std::path::Path;
 
 use predict::backtest::ai4i;
 
-const DATA: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../shared/data/ai4i2020/ai4i2020.csv"
-);
+/// From this package's folder, where cargo runs its tests.
+const DATA: &str = "../../shared/data/ai4i2020/ai4i2020.csv";
 
 #[test]
 fn probabilities_meet_the_goal_of_protocol_a1() {

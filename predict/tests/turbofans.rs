@@ -5,7 +5,8 @@ use std::path::Path;
 
 use predict::backtest::cmapss;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/cmapss");
+/// From this package's folder, where cargo runs its tests.
+const DATA: &str = "../../shared/data/cmapss";
 
 fn data() -> Option<cmapss::Turbofans> {
     if !Path::new(DATA).is_dir() {

@@ -29,12 +29,13 @@ fn build() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let profile = test.ancestors().nth(2).expect("tests lie in `deps`");
     let target = profile.parent().expect("profiles lie in the target folder");
-    let mut cargo = Command::new(env!("CARGO"));
+    // Asked at run time: a target folder may outlive the checkout and the toolchain that filled it.
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--locked", "--bin", "forewright"])
         .arg("--target-dir")
         .arg(target)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir("..")
         .stdin(Stdio::null());
     if profile.ends_with("release") {
         cargo.arg("--release");

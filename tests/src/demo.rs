@@ -25,7 +25,7 @@ pub struct Demo {
 /// NASA's turbofan set beside the checkout; without it a line on stderr says what is left out.
 #[must_use]
 pub fn cmapss() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cmapss");
+    let folder = Path::new("../../shared/data/cmapss");
     if folder.join("train_FD001.txt").exists() {
         return folder.canonicalize().ok();
     }

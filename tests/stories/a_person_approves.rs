@@ -63,7 +63,7 @@ async fn a_no_ends_it() {
     server.operator.post(&answers(&open), &no).await.expect(200);
     let run = server.ended_run(&run).await;
     assert_eq!(run["state"], "failed");
-    assert_eq!(run["failure"]["failure"]["code"], "declined", "{run:#}");
+    assert_eq!(run["failure"]["code"], "declined", "{run:#}");
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_question_nobody_answers_times_out() {
     let (server, run, open) = asked("1s").await;
     let run = server.ended_run(&run).await;
     assert_eq!(run["state"], "failed");
-    assert_eq!(run["failure"]["failure"]["code"], "timeout", "{run:#}");
+    assert_eq!(run["failure"]["code"], "timeout", "{run:#}");
     let late = server
         .operator
         .post(&answers(&open), &json!({ "answer": true }))

@@ -3,10 +3,12 @@
 use serde_json::Value;
 use tests::{Server, binary};
 
+/// From this package's folder, where cargo runs its tests.
+const DOCUMENT: &str = "../openapi/v1.json";
+
 #[tokio::test]
 async fn the_document_checked_in_is_what_is_served() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/v1.json");
-    let checked_in = std::fs::read_to_string(file).expect("openapi/v1.json");
+    let checked_in = std::fs::read_to_string(DOCUMENT).expect("openapi/v1.json");
     let printed = binary::run(&["openapi"]);
     assert!(printed.status.success());
     let printed = String::from_utf8(printed.stdout).expect("UTF-8");
@@ -22,8 +24,7 @@ async fn the_document_checked_in_is_what_is_served() {
 #[tokio::test]
 async fn every_route_but_a_few_needs_a_token() {
     let server = Server::start().await;
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi/v1.json");
-    let text = std::fs::read_to_string(file).expect("openapi/v1.json");
+    let text = std::fs::read_to_string(DOCUMENT).expect("openapi/v1.json");
     let document: Value = serde_json::from_str(&text).expect("JSON");
     let mut open = Vec::new();
     for (path, operations) in document["paths"].as_object().expect("paths") {

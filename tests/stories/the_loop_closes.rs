@@ -1,6 +1,7 @@
-//! The loop closes: from recorded engines, and from this machine, with every number computed from its input.
+//! The loop closes: from recorded engines, from a file and from this machine, with every number computed from its
+//! input.
 //!
-//! Five demonstrations are run once, two at a time, and every story here looks at them.
+//! The demonstrations on recorded engines are run once, two at a time, and several stories look at them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -323,4 +324,45 @@ fn this_machine_is_a_source_too() {
         .as_object()
         .expect("live samples");
     assert!(live.len() >= 3, "{live:#?}");
+}
+
+/// Fans that ran to failure, and some trays of the hall at several ages: hours, vibration, temperature.
+fn fans_csv() -> String {
+    let mut text = String::from("seconds,fan,vibration_mm_s,celsius\n");
+    let mut fan = |name: &str, number: u32, life: u32, age: u32, ends_hour: u32| {
+        for hour in 0..age {
+            let worn = (f64::from(hour) / f64::from(life)).powi(3);
+            // A tremor of its own for each fan, the same in every run.
+            let tremor = f64::from((hour * 37 + number * 101) % 17) / 17.0;
+            let [vibration, celsius] =
+                [2.0 + 6.0 * worn + 0.3 * tremor, 35.0 + 9.0 * worn + tremor];
+            let at = 1_714_978_800 + (ends_hour - age + hour) * 3600;
+            text += &format!("{at},{name},{vibration:.3},{celsius:.2}\n");
+        }
+    };
+    for number in 0..12 {
+        let life = 160 + 11 * number;
+        fan(&format!("old-{number:02}"), number, life, life, 500);
+    }
+    for number in 0..8 {
+        let name = format!("fan-r{:02}-{:02}", number / 4 + 1, number % 4 + 1);
+        fan(&name, 50 + number, 220, 60 + 22 * number, 520);
+    }
+    text
+}
+
+#[test]
+fn a_file_is_a_source_and_trays_it_does_not_name_are_left_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("fans.csv");
+    std::fs::write(&file, fans_csv()).expect("a file");
+    let source = format!("csv:{}?time=seconds&unit=s&asset=fan&wide", file.display());
+    let demo = block_on(Finished::of(|out| {
+        Demo::new(&source, out).with("--defect", "none")
+    }));
+    assert_complete(&demo, "recorded");
+    let evaluation = &demo.stage("predict")["output"]["training"]["evaluation"];
+    assert_eq!(evaluation["failed_units"], 12, "{evaluation:#}");
+    assert_eq!(evaluation["units"], 20, "{evaluation:#}");
+    assert_eq!(evaluation["left_out_units"], 92, "{evaluation:#}");
 }

@@ -9,6 +9,9 @@ use crate::calibrate::reliability::Reliability;
 pub struct Evaluation {
     /// Units in the training set.
     pub units: usize,
+    /// Units that were given but lack a metric that the failed ones share.
+    #[serde(default)]
+    pub left_out_units: usize,
     /// Those of them that failed.
     pub failed_units: usize,
     /// Folds the units were dealt into.

@@ -12,7 +12,7 @@ use super::features::{FeaturePlan, STATISTICS};
 use super::fps::{Fps, Reason};
 use super::life::{Band, Ending, bands, life_quantiles};
 use super::table::{Labels, Table, folds};
-use super::training::{Horizon, TrainError, Training, changing_metrics, check};
+use super::training::{Horizon, TrainError, Training, changing_metrics, check, comparable};
 use crate::Progress;
 use crate::calibrate::beta::BetaCurve;
 use crate::calibrate::reliability::reliability;
@@ -84,13 +84,16 @@ impl FailureModel {
     /// Trains on histories, judged and calibrated by folds over units.
     ///
     /// Units that still run (`failed: false`) are used for what they show: they lived at least that
-    /// long. Metrics that never change are dropped; to choose metrics, pass histories that hold only
-    /// those ([`UnitHistory::select`]). The same input gives the same model for any number of threads.
+    /// long. Learnt from are the metrics that all failed units share; a unit without them is left out,
+    /// and so is a metric that never changes. To choose metrics, pass histories that hold only those
+    /// ([`UnitHistory::select`]). The same input gives the same model for any number of threads.
     pub fn train(
         units: &[UnitHistory],
         training: &Training,
         progress: Progress<'_>,
     ) -> Result<(Self, Evaluation), TrainError> {
+        let given = units.len();
+        let units = &comparable(units)?[..];
         let horizons = check(units, training)?;
         let metrics = changing_metrics(units)?;
         let plan = FeaturePlan {
@@ -131,7 +134,7 @@ impl FailureModel {
         let rows: Vec<usize> = (0..table.len()).collect();
         let all = Ensemble::train(&table, &labels, &rows, training.cap, training.seed);
         tell(count + 1)?;
-        let evaluation = evaluate(
+        let mut evaluation = evaluate(
             units,
             &table,
             &labels,
@@ -140,6 +143,7 @@ impl FailureModel {
             training.cap,
             count,
         );
+        evaluation.left_out_units = given - units.len();
         let curves = labels.iter().zip(&held.risk).map(|(labels, risk)| {
             BetaCurve::fit(&examples(labels, risk, |_| true), labels.overlap)
         });
@@ -435,6 +439,7 @@ fn evaluate(
     }
     Evaluation {
         units: units.len(),
+        left_out_units: 0,
         failed_units: units.iter().filter(|unit| unit.failed).count(),
         folds,
         n: table.len(),

@@ -139,7 +139,22 @@ pub(super) fn check(
     Ok(horizons)
 }
 
-/// The metrics of the first unit that every unit has and that are not the same number throughout.
+/// The units that were measured by every metric the failed units share, reduced to those metrics.
+///
+/// The others teach nothing: a unit in service that nobody measures looks like no failed one.
+pub(super) fn comparable(units: &[UnitHistory]) -> Result<Vec<UnitHistory>, TrainError> {
+    let mut failed = units.iter().filter(|unit| unit.failed);
+    let mut metrics = failed.next().map_or(&[][..], |unit| &unit.metrics).to_vec();
+    for unit in failed {
+        metrics.retain(|metric| unit.metrics.contains(metric));
+    }
+    let comparable = units.iter().filter(|unit| unit.columns(&metrics).is_ok());
+    Ok(comparable
+        .map(|unit| unit.select(&metrics))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The metrics of the first unit that are not the same number throughout; every unit has them.
 pub(super) fn changing_metrics(units: &[UnitHistory]) -> Result<Vec<String>, TrainError> {
     let mut changing = Vec::new();
     for metric in &units[0].metrics {

@@ -29,6 +29,7 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
         .into_iter()
         .filter(|a| serves(a) && champions.contains_key(&a.kind));
     let scored: Vec<Asset> = scored.filter(wanted).collect();
+    let mut unscored: Vec<String> = Vec::new();
     for batch in scored.chunks(BATCH) {
         let mut work = Vec::new();
         for asset in batch {
@@ -40,28 +41,34 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
                 work.push((asset.clone(), model, digest, samples, Timestamp(last)));
             }
         }
-        let made = tokio::task::spawn_blocking(move || {
-            let mut made = Vec::new();
+        let answered = tokio::task::spawn_blocking(move || {
+            let (mut made, mut refused) = (Vec::new(), Vec::new());
             for (asset, model, digest, samples, at) in work {
                 let scored = unit_history(&asset.id, &samples, false)
                     .map_err(anyhow::Error::from)
                     .and_then(|h| Ok(predict_asset(&asset, &model, &digest, &h, at)?));
                 match scored {
                     Ok((prediction, _)) => made.push(prediction),
-                    Err(error) => {
-                        tracing::warn!(asset.id = %asset.id, "cannot score {}: {error:#}", asset.id)
-                    }
+                    Err(error) => refused.push(format!("{error:#}")),
                 }
             }
-            made
+            (made, refused)
         });
-        let made = made.await.context("scoring panicked")?;
+        let (made, refused) = answered.await.context("scoring panicked")?;
+        unscored.extend(refused);
         let tx = store::begin(&app.db.write).await?;
         for prediction in &made {
             store::predictions::put(&tx, now.0, prediction).await?;
         }
         tx.commit().await?;
         predictions.extend(made);
+    }
+    // One line a tick: a fleet of which half is not measured would fill the log with the same words.
+    if let Some(first) = unscored.first() {
+        tracing::warn!(
+            "{} assets cannot be scored; the first: {first}",
+            unscored.len()
+        );
     }
     record(app, now, predictions.len()).await?;
     Ok(predictions)

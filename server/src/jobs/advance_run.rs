@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 use workflows::model::Timestamp;
 use workflows::run::{
-    Call, CallOutcome, Ending, Entry, Journal, Progress, ReplayContext, StepFailure, StepOptions,
-    replay,
+    Call, CallOutcome, Ending, Entry, Journal, Progress, ReplayContext, RunFailure, StepFailure,
+    StepOptions, replay,
 };
 use workflows::script::{Limits, Script};
 
@@ -100,13 +100,7 @@ impl From<StoreError> for Stop {
 }
 
 fn failed(code: &str, message: &str) -> RunEnd {
-    RunEnd::Failed(json!({ "failure": StepFailure {
-        kind: "run".to_owned(),
-        code: code.to_owned(),
-        message: message.to_owned(),
-        retryable: false,
-        position: None,
-    }}))
+    RunEnd::Failed(json!(RunFailure::of_run(code, message, None)))
 }
 
 /// Answers the calls that came due: a sleep is over, everything else timed out.

@@ -70,7 +70,8 @@ pub enum Ending {
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFailure {
-    /// The failure nobody caught.
+    /// The failure nobody caught; in JSON its fields are the run failure's own.
+    #[serde(flatten)]
     pub failure: StepFailure,
     /// Line of the script.
     pub line: Option<u32>,
@@ -126,7 +127,9 @@ impl StepFailure {
 }
 
 impl RunFailure {
-    pub(super) fn of_run(code: &str, message: &str, line: Option<u32>) -> Self {
+    /// A failure of the run itself, not of one of its steps.
+    #[must_use]
+    pub fn of_run(code: &str, message: &str, line: Option<u32>) -> Self {
         Self {
             failure: StepFailure::of_run(code, message),
             line,

@@ -84,8 +84,7 @@ mod tests {
     #[test]
     fn every_script_of_the_folders_is_shipped() {
         for (folder, shipped) in [("library", &WORKFLOWS[..]), ("policies", &POLICIES[..])] {
-            let path = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
-            let mut found: Vec<String> = std::fs::read_dir(path)
+            let mut found: Vec<String> = std::fs::read_dir(folder)
                 .expect("folder")
                 .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
                 .filter_map(|name| name.strip_suffix(".rhai").map(ToOwned::to_owned))

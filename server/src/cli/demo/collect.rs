@@ -74,8 +74,14 @@ impl Report {
         Self {
             version: 1,
             headline: format!(
-                "{asset} was going to fail within 7 days at {fps:.2}; its part was redesigned, made \
-                 in {attempts} build(s), accepted and put in."
+                "{asset} was going to fail within 7 days with {:.1} % probability; its part was redesigned, \
+                 made {}, accepted and put in.",
+                100.0 * fps,
+                if attempts == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{attempts} times until it was right")
+                },
             ),
             source: json!({ "spec": demo.source, "title": source.title, "kind": source.kind, "origin": source.origin }),
             seed: demo.seed,

@@ -182,6 +182,7 @@ impl<'a> Demonstration<'a> {
             }
             None => self.run_of("train_model").await?,
         };
+        succeeded(&training)?;
         let evaluation = &training["steps"][0]["output"]["evaluation"];
         bar.done(&format!(
             "remaining life within {:.1} h (RMSE over folds, {} engines); Brier skill at 1 d {:.2}",
@@ -203,9 +204,9 @@ impl<'a> Demonstration<'a> {
             .await
             .with_context(|| format!("asset `{asset}` has no prediction"))?;
         bar.done(&format!(
-            "{} assets; most urgent with critical dependents: {asset}, fails within 7 days at {:.2}",
+            "{} assets; most urgent with critical dependents: {asset}, fails within 7 days with {:.1} % probability",
             scored["scored"],
-            prediction["fps"]["7d"].as_f64().unwrap_or(f64::NAN)
+            100.0 * prediction["fps"]["7d"].as_f64().unwrap_or(f64::NAN)
         ));
         Ok((asset, training))
     }
@@ -292,13 +293,7 @@ impl<'a> Demonstration<'a> {
         let run = self.wait_for(id, |run| track.update(run)).await;
         track.finish();
         let run = run?;
-        if run["state"] != "succeeded" {
-            bail!(
-                "run {id} {}: {}",
-                run["state"].as_str().unwrap_or("ended"),
-                run["failure"]
-            );
-        }
+        succeeded(&run)?;
         Ok(run)
     }
 
@@ -358,6 +353,19 @@ impl<'a> Demonstration<'a> {
         let found = found.with_context(|| format!("no run of `{workflow}`"))?;
         self.wait_for(field(found, "id")?, |_| {}).await
     }
+}
+
+/// Refuses a run that ended in any other way.
+fn succeeded(run: &Value) -> anyhow::Result<()> {
+    if run["state"] == "succeeded" {
+        return Ok(());
+    }
+    let [id, workflow, state] =
+        ["id", "workflow", "state"].map(|name| run[name].as_str().unwrap_or("?"));
+    let why = run["failure"]["message"]
+        .as_str()
+        .unwrap_or("no reason was recorded");
+    bail!("run {id} of `{workflow}` {state}: {why}")
 }
 
 async fn put(

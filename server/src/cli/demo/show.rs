@@ -208,9 +208,9 @@ fn said(kind: &str, output: &Value) -> String {
         "predict" => {
             let reason = &output["reasons"][0];
             format!(
-                "fails within 1 d at {:.2}, 7 d at {:.2}; first reason: {} ({})",
-                number(&output["fps"]["1d"]),
-                number(&output["fps"]["7d"]),
+                "fails within 1 d with {:.1} % probability, within 7 d with {:.1} %; first reason: {} ({})",
+                100.0 * number(&output["fps"]["1d"]),
+                100.0 * number(&output["fps"]["7d"]),
                 text(&reason["metric"]),
                 text(&reason["feature"])
             )
