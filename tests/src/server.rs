@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use crate::{Client, FakeCell, binary, eventually};
 
 /// How long a story waits for what should happen at once.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A running server; it is killed with the value, and its folder removed.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tests::{Server, eventually};
 
 /// Leases so short that a killed worker's steps are soon offered again.
 const SHORT: [(&str, &str); 2] = [
-    ("FOREWRIGHT_QUEUE_LEASE_MS", "1500"),
+    ("FOREWRIGHT_QUEUE_LEASE_MS", "3000"),
     ("FOREWRIGHT_QUEUE_HEARTBEAT_MS", "400"),
 ];
 
