@@ -13,6 +13,7 @@ pub mod config;
 pub mod dashboard;
 pub mod error;
 pub mod extract;
+pub mod first_token;
 pub mod fleet;
 pub mod host;
 pub mod ingest;

@@ -1,5 +1,6 @@
 //! A running process: listener, workers, chores, and how they stop.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,12 @@ use workflows::steps::registry;
 
 use crate::app::App;
 use crate::artifacts::{ArtifactError, Artifacts};
-use crate::auth::{self, Role};
+use crate::first_token::FirstToken;
 use crate::host::{ArtifactBytes, Trouble, World};
 use crate::jobs::{Webhook, WorkerContext, deliver_outbox, expire_leases, run_workers};
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
-use crate::{api, fleet, router};
+use crate::{fleet, router};
 
 /// Every queue steps are claimed under.
 pub const ALL_QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
@@ -39,8 +40,7 @@ pub fn kinds() -> Vec<&'static str> {
 pub struct Process {
     /// Where it listens, if it does.
     pub address: Option<SocketAddr>,
-    /// The operator token made at the first start of this database, shown this once.
-    pub bootstrap_token: Option<String>,
+    first_token: Option<FirstToken>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<anyhow::Result<()>>,
 }
@@ -49,7 +49,11 @@ impl Process {
     /// Starts workers for the queues named, the chores, and the listener if it is to serve.
     pub async fn start(app: App, queues: &[&str], serve: bool) -> anyhow::Result<Self> {
         install_shipped(&app).await?;
-        let bootstrap_token = bootstrap(&app).await?;
+        // Who only works has nobody to show a token to.
+        let first_token = match serve {
+            true => FirstToken::of(&app).await?,
+            false => None,
+        };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let listening = app.queue.clone();
@@ -107,20 +111,31 @@ impl Process {
         start_chores(&app, &stopped, &mut tasks);
         Ok(Self {
             address,
-            bootstrap_token,
+            first_token,
             stop,
             tasks,
         })
     }
 
     /// Tells a person where it is and, the first time, how to get in.
-    pub fn announce(&self) {
-        let Some(address) = self.address else { return };
-        if let Some(token) = &self.bootstrap_token {
-            println!("The operator token of this installation, shown this once: {token}");
-            println!("Dashboard: http://{address}/#token={token}");
+    pub fn announce(&self) -> anyhow::Result<()> {
+        let Some(address) = self.address else {
+            return Ok(());
+        };
+        let mut out = std::io::stdout().lock();
+        if let Some(token) = &self.first_token {
+            let secret = &token.secret;
+            writeln!(
+                out,
+                "The operator token of this installation, shown this once: {secret}"
+            )?;
+            writeln!(out, "Dashboard: http://{address}/#token={secret}")?;
+            out.flush()?;
+            token.seen()?;
         }
-        println!("ready on http://{address}");
+        writeln!(out, "ready on http://{address}")?;
+        out.flush()?;
+        Ok(())
     }
 
     /// Runs until the process gets SIGINT or SIGTERM, or a part of it fails.
@@ -163,41 +178,6 @@ async fn install_shipped(app: &App) -> anyhow::Result<()> {
             tx.commit().await?;
         }
     }
-    Ok(())
-}
-
-/// Makes the first operator token of a database; of several processes that start at once, one does.
-async fn bootstrap(app: &App) -> anyhow::Result<Option<String>> {
-    let mine = uuid::Uuid::new_v4().to_string();
-    let tx = store::begin(&app.db.write).await?;
-    if store::settings::get_or_set(&tx, "bootstrap", &mine).await? != mine {
-        tx.rollback().await?;
-        return Ok(None);
-    }
-    let issued = api::tokens::issue_in(&tx, app.now_ms(), Role::Operator, "bootstrap").await;
-    let (_, token) = issued.map_err(|_| anyhow::anyhow!("failed to store the operator token"))?;
-    tx.commit().await?;
-    Ok(Some(token))
-}
-
-/// Lets an operator in with a token chosen beforehand, in the place of the one the first start would make; doing it
-/// again changes nothing.
-pub async fn admit_operator(app: &App, secret: &str) -> anyhow::Result<()> {
-    let hash = auth::hash(secret);
-    let tx = store::begin(&app.db.write).await?;
-    store::settings::get_or_set(&tx, "bootstrap", "chosen beforehand").await?;
-    if store::tokens::by_hash(&tx, &hash).await?.is_none() {
-        let row = store::tokens::token::Model {
-            id: store::new_id(app.now_ms()),
-            hash,
-            role: Role::Operator.name().into(),
-            subject: "bootstrap".into(),
-            created_at: app.now_ms(),
-            revoked_at: None,
-        };
-        store::tokens::insert(&tx, row).await?;
-    }
-    tx.commit().await?;
     Ok(())
 }
 

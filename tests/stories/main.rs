@@ -4,6 +4,7 @@ mod a_cell_makes_a_part;
 mod a_lease_is_lost;
 mod a_part_is_judged;
 mod a_person_approves;
+mod a_request_is_repeated;
 mod a_run_survives_a_crash;
 mod bad_input_is_refused;
 mod bytes_are_fetched_by_digest;

@@ -24,6 +24,7 @@ pub mod policies;
 pub mod predictions;
 pub mod runs;
 pub mod script;
+mod start;
 pub mod technicians;
 pub mod telemetry;
 pub mod tokens;

@@ -1,16 +1,17 @@
 //! Models: what predicts, how well it did on what it had not seen, and which one serves.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
 
+use super::start::{Start, start_once};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path};
-use crate::store::{self, models::model, runs::NewRun, scripts::Scripts};
+use crate::store::{self, models::model};
 
 /// A trained model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -101,12 +102,15 @@ pub async fn get_model(
     ))
 }
 
-/// Train a model as a run of the workflow `train_model`; it serves if it beats the one that does.
-#[utoipa::path(post, path = "/api/v1/models", tag = "predictions", request_body = NewTraining,
-    responses((status = 202, body = TrainingStarted)))]
+/// Train a model as a run of the workflow `train_model`; it serves if it beats the one that does. The same
+/// `Idempotency-Key` gives the same run.
+#[utoipa::path(post, path = "/api/v1/models", tag = "predictions",
+    params(("idempotency-key" = Option<String>, Header, description = "Makes the call repeatable")),
+    request_body = NewTraining, responses((status = 202, body = TrainingStarted)))]
 pub async fn train_model(
     app: App,
     who: auth::Engineer,
+    headers: HeaderMap,
     Json(body): Json<NewTraining>,
 ) -> ApiResult<(StatusCode, Json<TrainingStarted>)> {
     if body.kind != "failure" {
@@ -114,18 +118,12 @@ pub async fn train_model(
         return Err(ApiError::refused("unknown_model_kind", detail).with("field", "kind"));
     }
     let event = json!({ "kind": body.kind, "asset_kind": body.asset_kind, "seed": body.seed });
-    let tx = store::begin(&app.db.write).await?;
-    let revision = Scripts::Workflows.active(&tx, "train_model").await?;
-    let new = NewRun {
+    let start = Start {
         workflow: "train_model",
-        revision: &revision.digest,
         event: &event,
         seed: Some(body.seed),
-        decision: None,
         actor: &who.0.subject,
     };
-    let run = store::runs::create(&tx, app.now_ms(), &new).await?;
-    tx.commit().await?;
-    app.queue.notify_local();
-    Ok((StatusCode::ACCEPTED, Json(TrainingStarted { run: run.id })))
+    let run = start_once(&app, &headers, &start).await?;
+    Ok((StatusCode::ACCEPTED, Json(TrainingStarted { run })))
 }

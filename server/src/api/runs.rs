@@ -10,11 +10,12 @@ use workflows::model::Timestamp;
 use workflows::run::{CallOutcome, inline_stored};
 
 use super::name::PageQuery;
+use super::start::{Start, start_once};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, journal, runs::NewRun, runs::run, scripts::Scripts, steps::step};
+use crate::store::{self, journal, runs::run, steps::step};
 
 /// A run to be started.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -245,37 +246,16 @@ pub async fn create_run(
     headers: HeaderMap,
     Json(body): Json<NewRunBody>,
 ) -> ApiResult<(StatusCode, Json<RunView>)> {
-    let key = headers.get("idempotency-key").and_then(|v| v.to_str().ok());
-    let request = serde_json::to_vec(&body).map_err(ApiError::internal)?;
-    let request_digest = crate::artifacts::digest(&request);
-    let now = app.now_ms();
-    let tx = store::begin(&app.db.write).await?;
-    if let Some(key) = key
-        && let Some(id) = store::idempotency::find(&tx, "runs", key, &request_digest).await?
-    {
-        tx.rollback().await?;
-        return Ok((StatusCode::CREATED, Json(RunView::load(&app, &id).await?)));
-    }
-    let revision = Scripts::Workflows.active(&tx, &body.workflow).await?;
     let seed = body.event.get("seed").and_then(Value::as_u64);
-    let new = NewRun {
+    let event = Value::Object(body.event);
+    let start = Start {
         workflow: &body.workflow,
-        revision: &revision.digest,
-        event: &Value::Object(body.event),
+        event: &event,
         seed,
-        decision: None,
         actor: &who.0.subject,
     };
-    let run = store::runs::create(&tx, now, &new).await?;
-    if let Some(key) = key {
-        store::idempotency::keep(&tx, now, ("runs", key), &request_digest, &run.id).await?;
-    }
-    tx.commit().await?;
-    app.queue.notify_local();
-    Ok((
-        StatusCode::CREATED,
-        Json(RunView::load(&app, &run.id).await?),
-    ))
+    let run = start_once(&app, &headers, &start).await?;
+    Ok((StatusCode::CREATED, Json(RunView::load(&app, &run).await?)))
 }
 
 /// What a run has been told so far.

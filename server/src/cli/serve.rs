@@ -28,7 +28,7 @@ impl Serve {
         super::block_on(async {
             let app = App::open(config, Clock::default()).await?;
             let process = Process::start(app, &[], true).await?;
-            process.announce();
+            process.announce()?;
             process.until_told_to_stop().await
         })
     }

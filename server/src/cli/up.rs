@@ -34,7 +34,7 @@ impl Up {
         super::block_on(async {
             let app = App::open(config, Clock::default()).await?;
             let process = Process::start(app, &process::ALL_QUEUES, true).await?;
-            process.announce();
+            process.announce()?;
             process.until_told_to_stop().await
         })
     }

@@ -19,6 +19,7 @@ use crate::cell::{CellOptions, Simulated};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::first_token::admit_operator;
 use crate::process::{self, Process};
 
 /// The name of the demonstration's cell.
@@ -92,7 +93,7 @@ impl Stand {
         let token = token.clone();
         memory.save(&file)?;
         let app = App::open(config, clock).await?;
-        process::admit_operator(&app, &token).await?;
+        admit_operator(&app, &token).await?;
         let process = Process::start(app, &process::ALL_QUEUES, true).await?;
         let address = process.address.context("the server listens nowhere")?;
         let base = format!("http://{address}");
