@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::json;
 use workflows::allocate;
 use workflows::model::{AssetState, Prediction, Twin};
 use workflows::policy::{Decision, Facts, RedundancyFacts, RemainingLifeFacts, decide};
@@ -13,15 +13,16 @@ use workflows::twin::Graph;
 
 use crate::app::App;
 use crate::store::decisions::decision;
-use crate::store::runs::{NewRun, run};
-use crate::store::{self, Page, scripts::Revision, scripts::Scripts};
+use crate::store::runs::NewRun;
+use crate::store::{self, StoreError, scripts::Revision, scripts::Scripts};
 
 /// What the facts about an asset are drawn from.
 struct Known {
     twin: Twin,
     utilisation: BTreeMap<String, f64>,
     failure_risk: BTreeMap<String, f64>,
-    open_runs: Vec<run::Model>,
+    /// The run that deals with an asset, by asset.
+    open_runs: BTreeMap<String, String>,
     cooling: BTreeSet<String>,
 }
 
@@ -62,7 +63,7 @@ pub(super) async fn ask_policy(
                 continue;
             }
         };
-        let row = decision::Model {
+        let mut row = decision::Model {
             id: store::new_id(app.now_ms()),
             asset: prediction.asset.clone(),
             policy: name.clone(),
@@ -76,47 +77,73 @@ pub(super) async fn ask_policy(
             at: prediction.at.0,
         };
         decisions.push(row.id.clone());
-        if let Some(run) = carry_out(app, row, &decided.decision, prediction, &revision).await? {
-            known.open_runs.push(run);
+        if let Some(run) = carry_out(app, &mut row, &decided.decision, prediction).await? {
+            known.open_runs.insert(prediction.asset.clone(), run);
         }
     }
     Ok(decisions)
 }
 
-/// One transaction: the decision, and the run it starts.
+/// One transaction: the decision, and the run it starts; answers the run.
+///
+/// What stands in the way of the run is told in the decision's reason and stops nobody else's.
 async fn carry_out(
     app: &App,
-    row: decision::Model,
+    row: &mut decision::Model,
     decision: &Decision,
     prediction: &Prediction,
-    policy: &Revision,
-) -> anyhow::Result<Option<run::Model>> {
+) -> anyhow::Result<Option<String>> {
     let tx = store::begin(&app.db.write).await?;
-    let id = row.id.clone();
-    store::decisions::insert(&tx, row).await?;
-    let mut started = None;
+    // Two ticks at once would both find that nothing is being done.
+    store::decisions::one_at_a_time(&tx).await?;
+    let mut event = json!({});
+    if let Decision::Start { event: more, .. } = decision {
+        event = json!(more);
+    }
+    // What the run is about is not for the policy to say.
+    event["asset"] = json!(prediction.asset);
+    event["at"] = json!(prediction.at);
+    event["decision"] = json!(row.id);
     if let Some(workflow) = decision.workflow() {
-        let revision = Scripts::Workflows.active(&tx, workflow).await?;
-        let mut event = json!({ "asset": prediction.asset, "at": prediction.at, "decision": id });
-        if let Decision::Start { event: more, .. } = decision {
-            for (name, value) in more {
-                event[name] = value.clone();
+        match may_start(&tx, workflow, &prediction.asset).await? {
+            Ok(revision) => {
+                let new = NewRun {
+                    workflow,
+                    revision: &revision.digest,
+                    event: &event,
+                    seed: Some(app.config.fleet.seed),
+                    decision: Some(&row.id),
+                    actor: &format!("policy {}", row.policy),
+                };
+                let run = store::runs::create(&tx, app.now_ms(), &new).await?;
+                row.run_id = Some(run.id);
+            }
+            Err(why_not) => {
+                tracing::warn!(policy = row.policy, asset.id = %row.asset,
+                    "a decision on `{}` is not carried out: {why_not}", row.asset);
+                row.reason = format!("{}; not carried out: {why_not}", row.reason);
             }
         }
-        let new = NewRun {
-            workflow,
-            revision: &revision.digest,
-            event: &event,
-            seed: Some(app.config.fleet.seed),
-            decision: Some(&id),
-            actor: &format!("policy {}", policy.name),
-        };
-        let run = store::runs::create(&tx, app.now_ms(), &new).await?;
-        store::decisions::set_run(&tx, &id, &run.id).await?;
-        started = Some(run);
     }
+    store::decisions::insert(&tx, row.clone()).await?;
     tx.commit().await?;
-    Ok(started)
+    Ok(row.run_id.clone())
+}
+
+/// The revision to start, or why there is to be no run.
+async fn may_start(
+    tx: &store::DatabaseTransaction,
+    workflow: &str,
+    asset: &str,
+) -> anyhow::Result<Result<Revision, String>> {
+    if let Some(run) = store::decisions::open_runs(tx).await?.get(asset) {
+        return Ok(Err(format!("run {run} is dealing with it")));
+    }
+    match Scripts::Workflows.active(tx, workflow).await {
+        Ok(revision) => Ok(Ok(revision)),
+        Err(StoreError::Unknown { .. }) => Ok(Err(format!("there is no workflow `{workflow}`"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn risk(prediction: &Prediction) -> f64 {
@@ -128,17 +155,8 @@ impl Known {
     async fn load(app: &App, predictions: &[&Prediction]) -> anyhow::Result<Self> {
         let twin = store::assets::twin(&app.db.read).await?;
         let latest = app.telemetry.latest("utilisation").await?;
-        let mut open_runs = store::runs::list(&app.db.read, Some("running"), Page::ALL).await?;
-        open_runs.extend(store::runs::list(&app.db.read, Some("waiting"), Page::ALL).await?);
         let quiet_ms = app.config.policy.cooldown_hours * 3_600_000.0;
         let since = app.now_ms() - quiet_ms as i64;
-        let mut cooling = BTreeSet::new();
-        for prediction in predictions {
-            let last = store::decisions::latest(&app.db.read, &prediction.asset).await?;
-            if last.is_some_and(|d| d.run_id.is_some() && d.at > since) {
-                cooling.insert(prediction.asset.clone());
-            }
-        }
         Ok(Self {
             twin,
             utilisation: latest
@@ -149,8 +167,8 @@ impl Known {
                 .iter()
                 .map(|p| (p.asset.clone(), risk(p)))
                 .collect(),
-            open_runs,
-            cooling,
+            open_runs: store::decisions::open_runs(&app.db.read).await?,
+            cooling: store::decisions::acted_on_since(&app.db.read, since).await?,
         })
     }
 
@@ -191,7 +209,7 @@ impl Known {
         facts.part.clone_from(&asset.part);
         facts.failure_mode.clone_from(&asset.failure_mode);
         facts.outage_cost_per_hour = asset.outage_cost_per_hour;
-        facts.open_run = self.open_run(&asset.id);
+        facts.open_run = self.open_runs.get(&asset.id).cloned();
         facts.cooling_down = self.cooling.contains(&asset.id);
         Ok(facts)
     }
@@ -225,12 +243,117 @@ impl Known {
             needed: own.needed,
         })
     }
+}
 
-    fn open_run(&self, asset: &str) -> Option<String> {
-        let about = |run: &&run::Model| {
-            let event: Value = serde_json::from_str(&run.event).unwrap_or_default();
-            event["asset"] == asset
-        };
-        self.open_runs.iter().find(about).map(|run| run.id.clone())
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use workflows::model::Timestamp;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::store::{Page, runs::RunEnd};
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// A hall of two fans and a policy that always acts, by a workflow of its own for each.
+    async fn hall(folder: &std::path::Path) -> App {
+        let data = folder.display().to_string();
+        let vars = [("FOREWRIGHT_SERVER_DATA".to_owned(), data)];
+        let config = Config::load(None, vars.into_iter()).expect("defaults");
+        let app = App::open(config, Clock::default()).await.expect("an app");
+        let policy = r#"fn decide(facts) {
+            if facts.open_run != () || facts.cooling_down {
+                return #{ action: "monitor", reason: "it is seen to" };
+            }
+            #{ action: "start", workflow: `see_to_${facts.asset}`, reason: "always", event: #{ asset: "other", n: 1 } }
+        }"#;
+        let db = &app.db.write;
+        let serving = &app.config.fleet.policy;
+        let put = Scripts::Policies.activate(db, 0, serving, policy).await;
+        put.expect("a policy");
+        let source = "fn run(event) { event }";
+        let put = Scripts::Workflows.activate(db, 0, "see_to_a", source).await;
+        put.expect("a workflow");
+        for id in ["a", "b"] {
+            let asset = json!({ "id": id, "kind": "fan", "name": id, "locality": "hall", "row": 0, "col": 0 });
+            let asset = serde_json::from_value(asset).expect("an asset");
+            store::assets::put(db, 0, &asset).await.expect("stored");
+        }
+        app
+    }
+
+    fn prediction(asset: &str) -> Prediction {
+        Prediction {
+            asset: asset.to_owned(),
+            // Telemetry that is a week behind the clock.
+            at: Timestamp(1_700_000_000_000),
+            fps: None,
+            model: None,
+            anomaly: None,
+            forecasts: Vec::new(),
+        }
+    }
+
+    async fn decided(app: &App, asset: &str) -> decision::Model {
+        let made = ask_policy(app, &[prediction(asset)]).await.expect("asked");
+        let made = store::decisions::get(&app.db.read, &made[0]).await;
+        made.expect("kept")
+    }
+
+    #[tokio::test]
+    async fn a_decision_that_cannot_be_carried_out_is_kept_and_stops_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let both = [prediction("b"), prediction("a")];
+        let made = ask_policy(&app, &both).await.unwrap();
+        assert_eq!(made.len(), 2);
+        let rows = store::decisions::list(&app.db.read, None, Page::ALL).await;
+        for row in rows.unwrap() {
+            match row.asset.as_str() {
+                "a" => {
+                    let run = store::runs::get(&app.db.read, &row.run_id.unwrap()).await;
+                    let event: Value = serde_json::from_str(&run.unwrap().event).unwrap();
+                    assert_eq!((&event["asset"], &event["n"]), (&json!("a"), &json!(1)));
+                }
+                _ => assert_eq!(
+                    (row.run_id, row.reason.as_str()),
+                    (
+                        None,
+                        "always; not carried out: there is no workflow `see_to_b`"
+                    )
+                ),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_asset_cools_down_after_its_run_whatever_was_decided_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let run = decided(&app, "a").await.run_id.expect("a run");
+        // While it goes on, and after it has ended, every tick decides to monitor.
+        assert_eq!(decided(&app, "a").await.run_id, None);
+        let now = app.now_ms();
+        store::runs::end(&app.db.write, now, &run, &RunEnd::Failed(json!({})))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            assert_eq!(decided(&app, "a").await.reason, "it is seen to");
+        }
+        let quiet = app.config.policy.cooldown_hours as i64;
+        app.clock.advance((quiet + 1) * HOUR_MS);
+        assert!(decided(&app, "a").await.run_id.is_some());
+    }
+
+    #[tokio::test]
+    async fn two_ticks_at_once_start_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let ask = || async { ask_policy(&app, &[prediction("a")]).await.unwrap() };
+        tokio::join!(ask(), ask(), ask(), ask());
+        let runs = store::runs::list(&app.db.read, None, Page::ALL).await;
+        assert_eq!(runs.unwrap().len(), 1);
     }
 }

@@ -1,11 +1,14 @@
 //! What policies decided, and on what facts.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::database::execute;
+use super::runs::run;
 use super::{Page, StoreError};
 
 table!(
@@ -33,13 +36,6 @@ pub async fn insert(db: &impl ConnectionTrait, row: decision::Model) -> Result<(
     Ok(())
 }
 
-/// Notes the run a decision started.
-pub async fn set_run(db: &impl ConnectionTrait, id: &str, run: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE decision SET run_id = $2 WHERE id = $1";
-    execute(db, sql, values![id, run]).await?;
-    Ok(())
-}
-
 /// One decision.
 pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<decision::Model, StoreError> {
     let row = decision::Entity::find_by_id(id.to_owned()).one(db).await?;
@@ -64,14 +60,36 @@ pub async fn list(
     Ok(find.all(db).await?)
 }
 
-/// The latest decision on an asset: what a guard looks at before it lets another one act.
-pub async fn latest(
+/// Lets one process at a time turn decisions into runs, until its transaction ends. SQLite has one writer anyway.
+pub async fn one_at_a_time(tx: &DatabaseTransaction) -> Result<(), StoreError> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        let sql = "SELECT pg_advisory_xact_lock($1)";
+        execute(tx, sql, values![4_179_i64]).await?;
+    }
+    Ok(())
+}
+
+/// The runs that have not ended, by the asset they are about; the oldest where there are several.
+pub async fn open_runs(db: &impl ConnectionTrait) -> Result<BTreeMap<String, String>, StoreError> {
+    let open = run::Entity::find()
+        .filter(run::Column::EndedAt.is_null())
+        .filter(run::Column::Asset.is_not_null())
+        .order_by_desc(run::Column::Id)
+        .all(db)
+        .await?;
+    let about = |run: run::Model| Some((run.asset?, run.id));
+    Ok(open.into_iter().filter_map(about).collect())
+}
+
+/// The assets about which a decision started a run after `since`, ms.
+pub async fn acted_on_since(
     db: &impl ConnectionTrait,
-    asset: &str,
-) -> Result<Option<decision::Model>, StoreError> {
-    let page = Page {
-        after: None,
-        limit: 1,
-    };
-    Ok(list(db, Some(asset), page).await?.pop())
+    since: i64,
+) -> Result<BTreeSet<String>, StoreError> {
+    let runs = run::Entity::find()
+        .filter(run::Column::StartedAt.gt(since))
+        .filter(run::Column::Decision.is_not_null())
+        .all(db)
+        .await?;
+    Ok(runs.into_iter().filter_map(|run| run.asset).collect())
 }
