@@ -7,7 +7,7 @@ use workflows::model::{Timestamp, Window, WindowState};
 
 use super::name::PageQuery;
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Role};
 use crate::error::ApiResult;
 use crate::extract::{Json, Path, Query};
 use crate::store;
@@ -92,7 +92,7 @@ pub async fn get_window(
     Ok(Json(store::windows::get(&app.db.read, &id).await?.into()))
 }
 
-/// Accept a window: a technician will come.
+/// Accept a window: a technician will come. Answers the approval that asks about it.
 #[utoipa::path(post, path = "/api/v1/windows/{id}/accept", tag = "maintenance",
     params(("id" = String, Path)), responses((status = 200, body = WindowView)))]
 pub async fn accept_window(
@@ -103,7 +103,7 @@ pub async fn accept_window(
     answer(&app, &who, &id, WindowState::Accepted).await
 }
 
-/// Reject a window: nobody will come then.
+/// Reject a window: nobody will come then. Answers the approval that asks about it.
 #[utoipa::path(post, path = "/api/v1/windows/{id}/reject", tag = "maintenance",
     params(("id" = String, Path)), responses((status = 200, body = WindowView)))]
 pub async fn reject_window(
@@ -121,7 +121,20 @@ async fn answer(
     state: WindowState,
 ) -> ApiResult<Json<WindowView>> {
     let tx = store::begin(&app.db.write).await?;
-    let window = store::windows::set_state(&tx, app.now_ms(), &who.0.subject, id, state).await?;
+    let (now, by) = (app.now_ms(), who.0.subject.as_str());
+    let mut window = store::windows::set_state(&tx, now, by, id, state).await?;
+    // The run that proposed it may be asking; the same person need not say it twice.
+    if let Some(asked) = store::approvals::about_window(&tx, &window.run, id).await?
+        && (who.0.role == Role::Operator || who.0.role.name() == asked.role)
+    {
+        let given = store::approvals::Answer {
+            by,
+            answer: state == WindowState::Accepted,
+            comment: None,
+        };
+        store::approvals::answer(&tx, now, &asked.id, given).await?;
+        window = store::windows::get(&tx, id).await?;
+    }
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(window.into()))

@@ -2,10 +2,11 @@
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
+use workflows::model::WindowState;
 use workflows::run::CallOutcome;
 
-use super::database::{execute, to_json};
-use super::{Page, StoreError, audit, events, journal, new_id, steps};
+use super::database::{execute, from_json, to_json};
+use super::{Page, StoreError, audit, events, journal, new_id, steps, windows};
 
 table!(
     /// Approvals; `subject` is JSON.
@@ -87,12 +88,57 @@ pub async fn answer(
     }
     let told = json!({ "answer": given.answer, "by": given.by, "comment": given.comment });
     let outcome = CallOutcome::Ok(told);
+    answer_window(db, now, &row, given).await?;
     journal::answer(db, now, &row.run_id, &row.position, &outcome).await?;
     steps::wake(db, now, &row.run_id, steps::ADVANCE).await?;
     let detail = json!({ "run": row.run_id, "answer": given.answer, "comment": given.comment });
     events::record(db, now, "approval.answered", id, &detail).await?;
     audit::record(db, now, given.by, "answer_approval", id, &detail).await?;
     Ok(row)
+}
+
+/// A yes to a run that asks about a window it proposed accepts the window, a no rejects it.
+async fn answer_window(
+    db: &impl ConnectionTrait,
+    now: i64,
+    asked: &approval::Model,
+    given: Answer<'_>,
+) -> Result<(), StoreError> {
+    let subject: Value = from_json("approval subject", &asked.subject)?;
+    let Some(id) = subject["window"].as_str() else {
+        return Ok(());
+    };
+    let state = if given.answer {
+        WindowState::Accepted
+    } else {
+        WindowState::Rejected
+    };
+    match windows::get(db, id).await {
+        Ok(window) if window.run == asked.run_id => {
+            windows::set_state(db, now, given.by, id, state).await?;
+            Ok(())
+        }
+        // Any script may ask about anything it calls a window.
+        Ok(_) | Err(StoreError::Unknown { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The open approval of a run that asks about a window.
+pub async fn about_window(
+    db: &impl ConnectionTrait,
+    run: &str,
+    window: &str,
+) -> Result<Option<approval::Model>, StoreError> {
+    let open = approval::Entity::find()
+        .filter(approval::Column::RunId.eq(run))
+        .filter(approval::Column::State.eq("open"))
+        .all(db)
+        .await?;
+    Ok(open.into_iter().find(|row| {
+        let subject: Value = serde_json::from_str(&row.subject).unwrap_or_default();
+        subject["window"] == window
+    }))
 }
 
 /// Closes the approval of a call that came due.

@@ -46,6 +46,9 @@ pub struct ScheduleInput {
     /// How long the asset is offline; the part says where this does not.
     #[serde(default)]
     pub minutes: Option<u32>,
+    /// An item in stock that can go in if the new part cannot.
+    #[serde(default)]
+    pub replacement_item: Option<String>,
     /// Its failure prediction score by horizon.
     #[serde(default)]
     pub fps: BTreeMap<String, f64>,
@@ -117,7 +120,7 @@ impl Step for Schedule {
             return Ok(Outcome::Done(output));
         };
         let window = host.store_window(&new_window(&asset, best, &output))?;
-        let order = work_order(&asset, part.as_ref(), best, &window.id, &input.fps);
+        let order = work_order(&asset, part.as_ref(), best, &window.id, &input);
         output.work_order = Some(host.store_work_order(&order)?.id);
         output.window = Some(window.id);
         output.from = Some(best.from);
@@ -345,7 +348,7 @@ fn work_order(
     part: Option<&Part>,
     best: &Candidate,
     window: &str,
-    fps: &BTreeMap<String, f64>,
+    input: &ScheduleInput,
 ) -> NewWorkOrder {
     let place = asset
         .u
@@ -360,7 +363,13 @@ fn work_order(
         .map(|p| format!("{} (new, verified)", p.name))
         .collect();
     bring.push(format!("label of `{}`", asset.id));
-    let week = fps.get("7d").map_or_else(
+    if let Some(item) = &input.replacement_item {
+        bring.push(format!("`{item}` from stock"));
+        procedure.push(format!(
+            "If the new part does not fit, put `{item}` in and say so."
+        ));
+    }
+    let week = input.fps.get("7d").map_or_else(
         || "no score".to_owned(),
         |p| format!("probability {:.1} %", p * 100.0),
     );
@@ -408,7 +417,19 @@ mod tests {
         assert!(found["digest"].as_str().unwrap().starts_with("sha256:"));
         let order = &world.orders.borrow()[0].order;
         assert!(order.procedure.len() > 10);
+        assert!(order.bring.iter().all(|item| !item.contains("from stock")));
         assert!(order.reason.contains("15.0 %"));
+    }
+
+    #[test]
+    fn a_replacement_item_goes_onto_the_work_order() {
+        let world = World::new();
+        let mut with_item = input(&world);
+        with_item["replacement_item"] = json!("fan-spare-1");
+        done(&Schedule, &with_item, &world);
+        let order = &world.orders.borrow()[0].order;
+        assert!(order.bring.contains(&"`fan-spare-1` from stock".to_owned()));
+        assert!(order.procedure.last().unwrap().contains("fan-spare-1"));
     }
 
     #[test]

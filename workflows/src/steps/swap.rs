@@ -18,6 +18,8 @@ pub struct SwapInput {
     pub window: String,
     /// The build that goes in.
     pub build: String,
+    /// When it goes in.
+    pub at: Timestamp,
     /// The stand-in that serves meanwhile, if one does.
     #[serde(default)]
     pub stand_in: Option<String>,
@@ -58,10 +60,19 @@ impl Step for Swap {
                 ),
             ));
         }
-        if matches!(window.state, WindowState::Rejected | WindowState::Cancelled) {
+        if !matches!(window.state, WindowState::Accepted | WindowState::Done) {
             return Err(StepError::failed(
                 "window_refused",
-                format_args!("window `{}` was refused; propose another one", window.id),
+                format_args!(
+                    "nobody has accepted window `{}`; propose another one",
+                    window.id
+                ),
+            ));
+        }
+        if input.at >= window.proposal.to {
+            return Err(StepError::failed(
+                "window_over",
+                format_args!("window `{}` was over at {}", window.id, window.proposal.to),
             ));
         }
         let build = host.build(&input.build)?;
@@ -143,7 +154,7 @@ mod tests {
         let stand_in = done(&Allocate, &relief, &world)["stand_in"].clone();
         let window = world.accepted_window("fan-r01-01");
         let build = world.completed_build();
-        let input = json!({ "asset": "fan-r01-01", "window": window, "build": build, "stand_in": stand_in });
+        let input = json!({ "asset": "fan-r01-01", "window": window, "build": build, "stand_in": stand_in, "at": world.at });
         let swapped = done(&Swap, &input, &world);
         assert_eq!(swapped["actions"].as_array().map(Vec::len), Some(3));
         assert_eq!(done(&Swap, &input, &world), swapped);
@@ -159,8 +170,7 @@ mod tests {
         let world = World::new();
         let window = world.accepted_window("fan-r01-01");
         let build = world.completed_build();
-        let ask =
-            |asset: &str, build: &str| json!({ "asset": asset, "window": window, "build": build });
+        let ask = |asset: &str, build: &str| json!({ "asset": asset, "window": window, "build": build, "at": world.at });
         assert_eq!(
             failed(&Swap, &ask("fan-r02-01", &build), &world).code(),
             "wrong_window"
@@ -169,11 +179,16 @@ mod tests {
             failed(&Swap, &ask("fan-r01-01", &world.open_build()), &world).code(),
             "not_made"
         );
-        world.set_window(&window, WindowState::Rejected);
-        assert_eq!(
-            failed(&Swap, &ask("fan-r01-01", &build), &world).code(),
-            "window_refused"
-        );
+        let mut late = ask("fan-r01-01", &build);
+        late["at"] = json!(world.window(&window).unwrap().proposal.to);
+        assert_eq!(failed(&Swap, &late, &world).code(), "window_over");
+        for state in [WindowState::Proposed, WindowState::Rejected] {
+            world.set_window(&window, state);
+            assert_eq!(
+                failed(&Swap, &ask("fan-r01-01", &build), &world).code(),
+                "window_refused"
+            );
+        }
         assert!(world.acted().is_empty());
     }
 }

@@ -68,20 +68,18 @@ impl Demo {
             }
         };
         collect::write_report(&self.out, &report)?;
-        stand.mark_finished()?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
             show.summary(&self.out, &report)?;
         }
-        if !self.keep {
-            return stand.take_down().await;
+        if self.keep {
+            show.kept(&stand);
+            tokio::signal::ctrl_c()
+                .await
+                .context("failed to wait for ctrl-c")?;
         }
-        show.kept(&stand);
-        tokio::signal::ctrl_c()
-            .await
-            .context("failed to wait for ctrl-c")?;
-        stand.take_down().await
+        stand.finish().await
     }
 
     /// What makes two demonstrations the same one.

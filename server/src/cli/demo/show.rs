@@ -258,7 +258,7 @@ fn said(kind: &str, output: &Value) -> String {
             )
         }
         "swap" => format!(
-            "planned for {} to {}",
+            "put in within the window of {} to {}",
             text(&output["from"]),
             text(&output["to"])
         ),

@@ -1,12 +1,13 @@
 //! The stand of a demonstration: a server and a cell in this process, and what it remembers of itself.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::cad::slice::printer::Printer;
 use ::workflows::model::Timestamp;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::first_token::admit_operator;
 use crate::process::{self, Process};
+use crate::store;
 
 /// The name of the demonstration's cell.
 const CELL: &str = "demo-cell";
@@ -52,7 +54,8 @@ pub(super) struct Stand {
     process: Process,
     cell: JoinHandle<anyhow::Result<()>>,
     file: PathBuf,
-    memory: Memory,
+    memory: RefCell<Memory>,
+    clock: Clock,
 }
 
 impl Stand {
@@ -92,7 +95,12 @@ impl Stand {
         let token = memory.operator_token.get_or_insert_with(auth::new_token);
         let token = token.clone();
         memory.save(&file)?;
-        let app = App::open(config, clock).await?;
+        let app = App::open(config, clock.clone()).await?;
+        if !resumed && !store::assets::list(&app.db.read).await?.is_empty() {
+            bail!(
+                "the database is in use: a demonstration fills an empty one; name another in DATABASE_URL, or none"
+            );
+        }
         admit_operator(&app, &token).await?;
         let process = Process::start(app, &process::ALL_QUEUES, true).await?;
         let address = process.address.context("the server listens nowhere")?;
@@ -116,23 +124,44 @@ impl Stand {
             process,
             cell,
             file,
-            memory,
+            memory: RefCell::new(memory),
+            clock,
         })
     }
 
-    /// Notes that the next demonstration is a new one.
-    pub(super) fn mark_finished(&self) -> anyhow::Result<()> {
-        Memory {
-            finished: true,
-            ..self.memory.clone()
+    /// Nobody waits hours for a window: when the run sleeps, the demonstration's clock goes on to its end.
+    pub(super) fn sleep_away(&self, run: &Value) -> anyhow::Result<()> {
+        let asleep = run["waiting_for"].as_array().into_iter().flatten();
+        let until = asleep
+            .filter(|call| call["kind"] == "sleep")
+            .filter_map(|call| call["due"].as_str()?.parse::<Timestamp>().ok())
+            .min();
+        let Some(left) = until.map(|until| until.since(self.clock.now())) else {
+            return Ok(());
+        };
+        if left > 0 {
+            let mut memory = self.memory.borrow_mut();
+            memory.clock_offset_ms += left;
+            // Kept first: a demonstration that goes on after a kill must not go back in time.
+            memory.save(&self.file)?;
+            self.clock.advance(left);
         }
-        .save(&self.file)
+        Ok(())
     }
 
     /// Stops the cell, then the server.
     pub(super) async fn take_down(self) -> anyhow::Result<()> {
         self.cell.abort();
         self.process.stop().await
+    }
+
+    /// Stops everything, and only then notes that the next demonstration is a new one: killed any sooner, this one
+    /// goes on.
+    pub(super) async fn finish(self) -> anyhow::Result<()> {
+        let (file, mut memory) = (self.file.clone(), self.memory.borrow().clone());
+        self.take_down().await?;
+        memory.finished = true;
+        memory.save(&file)
     }
 }
 
@@ -156,20 +185,39 @@ fn remember(file: &Path) -> Option<Memory> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
+/// What a demonstration leaves in its folder, by the beginnings of the names.
+const RESULTS: [&str; 8] = [
+    "report.json",
+    "part.",
+    "certificate.json",
+    "scan",
+    "verdict",
+    "deviation",
+    "window.json",
+    "heatmap.png",
+];
+
 /// Removes what an earlier demonstration left in the folder, and nothing else.
 fn clear(out: &Path) -> anyhow::Result<()> {
     if !out.join("demo.json").exists() {
         return Ok(());
     }
-    for folder in ["data", CELL_STATE] {
-        match std::fs::remove_dir_all(out.join(folder)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).context("failed to clear the folder of an earlier demonstration");
+    let clear = || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(out)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if entry.file_type()?.is_dir() {
+                if ["data", CELL_STATE].contains(&&*name) {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            } else if RESULTS.iter().any(|own| name.starts_with(own)) {
+                std::fs::remove_file(entry.path())?;
             }
-            _ => {}
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    clear().context("failed to clear the folder of an earlier demonstration")
 }
 
 fn cell_options(demo: &Demo, base: &str) -> CellOptions {
