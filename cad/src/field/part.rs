@@ -151,7 +151,7 @@ impl<'a> Part<'a> {
 }
 
 /// Depth in the intersection of two shapes with its edge rounded to a radius, mm; never more than
-/// either depth. `fOpIntersectionRound` of the hg_sdf library (Mercury 2015), positive inside.
+/// either depth. `fOpIntersectionRound` of the `hg_sdf` library (Mercury 2015), positive inside.
 fn both(a: f64, b: f64, radius: f64) -> f64 {
     if a.max(b) >= radius {
         return a.min(b);
@@ -159,7 +159,7 @@ fn both(a: f64, b: f64, radius: f64) -> f64 {
     radius - (radius - a).hypot(radius - b)
 }
 
-/// Depth in the union of two shapes with a fillet of a radius, mm: `fOpUnionRound` of hg_sdf.
+/// Depth in the union of two shapes with a fillet of a radius, mm: `fOpUnionRound` of `hg_sdf`.
 fn either(a: f64, b: f64, radius: f64) -> f64 {
     -both(-a, -b, radius)
 }
