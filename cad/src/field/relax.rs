@@ -13,8 +13,8 @@ use crate::mesh::{cross, dot, length, sub};
 
 /// A vertex may move this share of a cell from its corner, so that neighbours stay apart.
 pub(super) const REACH: f64 = 0.48;
-/// A vertex on an edge of exact faces may go this far: the edge can pass just outside its cell.
-const EDGE_REACH: f64 = 0.75;
+/// A vertex on exact faces may go this far: a face or edge can pass just outside its cell.
+const FACE_REACH: f64 = 0.75;
 /// Faces whose normals have a greater cosine continue one another.
 const SMOOTH: f64 = 0.94;
 /// A cell's centre may lie on a face up to rounding; then it counts as inside, mm.
@@ -72,15 +72,12 @@ impl Hold {
     /// The place nearest to `wanted` on all faces, as far as the vertex can reach.
     fn placed(&self, net: &Net, v: usize, wanted: [f64; 3]) -> [f64; 3] {
         // Faces at right angles are met at once, others in turns.
-        let (rounds, reach) = match self.faces.len() {
-            0 | 1 => (1, REACH),
-            _ => (8, EDGE_REACH),
-        };
+        let rounds = if self.faces.len() > 1 { 8 } else { 1 };
         let mut p = net.within(v, wanted, REACH);
         for _ in 0..rounds {
             p = self.faces.iter().fold(p, |p, face| face.nearest(p));
         }
-        net.within(v, p, reach)
+        net.within(v, p, FACE_REACH)
     }
 
     fn is_on_all_of(&self, other: &Self) -> bool {
@@ -209,9 +206,10 @@ fn release_squeezed(net: &mut Net) {
         for quad in &net.quads {
             let [a, b, c, d] = quad.corners;
             let [p, q, r, s] = quad.corners.map(|v| net.vertices[v as usize]);
-            // The split can take either diagonal, so both must do.
-            let areas = [[p, q, r], [p, r, s], [p, q, s], [q, r, s]].map(doubled_area);
-            if areas.into_iter().any(|area| area < least) {
+            // The split takes the other diagonal where one leaves nothing.
+            let flat = |t: [[f64; 3]; 3]| doubled_area(t) < least;
+            let halves = [[[p, q, r], [p, r, s]], [[p, q, s], [q, r, s]]];
+            if halves.iter().all(|both| both.iter().any(|&t| flat(t))) {
                 for v in [a, b, c, d] {
                     squeezed[v as usize] = true;
                 }
@@ -238,7 +236,8 @@ fn split(net: &Net, holds: &[Hold], quad: &Quad) -> Quad {
     let merit = |[a, b, c, d]: [u32; 4]| {
         let [p, q, r, s] = [a, b, c, d].map(|v| net.vertices[v as usize]);
         let on_face = holds[a as usize].sees(&holds[c as usize]);
-        (on_face, fullness([p, q, r]).min(fullness([p, r, s])))
+        let fullness = fullness([p, q, r]).min(fullness([p, r, s]));
+        (fullness > 1e-3, on_face, fullness)
     };
     let turned = [b, c, d, a];
     let corners = if merit(turned) > merit(quad.corners) {
