@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+mod composed;
+mod faces;
+mod material;
+mod part;
+mod relax;
 pub mod surface;
 pub mod voxelise;
 
