@@ -1,7 +1,8 @@
 #!/bin/sh
 # Measures an area: one line per figure on stdout (name value unit), the same in bench-out/AREA.json.
 # usage: scripts/bench.sh AREA
-#   newcomer   CPU minutes of a clean release build, in a target folder of its own
+#   newcomer   a clone of the last commit in a new folder: CPU minutes of a clean release build, seconds of `make demo`
+#              and of `make test`, each from an empty target folder; what is installed already stays installed
 set -eu
 cd "$(dirname "$0")/.."
 case "${1:-}" in
@@ -15,30 +16,48 @@ newcomer) ;;
     exit 2
     ;;
 esac
-scripts/install.sh rust-build web
-scripts/build-web.sh
-# What is downloaded is no part of the figure.
-cargo fetch --locked --quiet
+command -v python3 >/dev/null 2>&1 || scripts/install.sh checks
 mkdir -p bench-out
 exec python3 - "$1" <<'PYTHON'
 import json, os, platform, resource, subprocess, sys, tempfile, time
 
 area = sys.argv[1]
 load = os.getloadavg()
-# The shell that became this process had children of its own.
-before = resource.getrusage(resource.RUSAGE_CHILDREN)
-began = time.monotonic()
-with tempfile.TemporaryDirectory(prefix="forewright-bench.") as target:
-    command = ["cargo", "build", "--release", "--locked", "--bin", "forewright", "--target-dir", target]
-    subprocess.run(command, check=True, stdout=sys.stderr)
-spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+
+def timed(clone, *command):
+    """Seconds and CPU seconds of a command in a clone, its target folder inside it."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    environment = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}
+    subprocess.run(command, check=True, cwd=clone, env=environment, stdout=sys.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - began, cpu
+
+
+def cloned(folder, name):
+    clone = os.path.join(folder, name, "forewright")
+    subprocess.run(["git", "clone", "--quiet", os.getcwd(), clone], check=True)
+    # Data sets that lie beside this checkout lie beside the clone.
+    shared = os.path.abspath("../shared")
+    if os.path.isdir(shared):
+        os.symlink(shared, os.path.join(folder, name, "shared"))
+    return clone
+
+
+with tempfile.TemporaryDirectory(prefix="forewright-bench.") as folder:
+    clone = cloned(folder, "build")
+    timed(clone, "scripts/build-web.sh")
+    # What is downloaded is no part of this figure.
+    timed(clone, "cargo", "fetch", "--locked", "--quiet")
+    _, build_cpu = timed(clone, "cargo", "build", "--release", "--locked", "--bin", "forewright")
+    demo_wall, _ = timed(cloned(folder, "demo"), "make", "demo")
+    test_wall, _ = timed(cloned(folder, "test"), "make", "test")
+
 figures = [
-    {
-        "name": "clean_release_build_cpu_min",
-        "value": round((spent.ru_utime + spent.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
-        "unit": "min",
-    },
-    {"name": "clean_release_build_wall_min", "value": round((time.monotonic() - began) / 60, 2), "unit": "min"},
+    {"name": "clean_release_build_cpu_min", "value": round(build_cpu / 60, 2), "unit": "min"},
+    {"name": "demo_from_clone_s", "value": round(demo_wall), "unit": "s"},
+    {"name": "test_from_clone_s", "value": round(test_wall), "unit": "s"},
 ]
 
 

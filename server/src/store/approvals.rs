@@ -177,3 +177,53 @@ pub async fn list(
     }
     Ok(find.all(db).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use workflows::model::{NewWindow, Timestamp};
+
+    use super::*;
+    use crate::testing::{Fresh, on_both};
+
+    on_both!(an_answer_about_a_window_is_the_answer_to_the_window);
+
+    async fn an_answer_about_a_window_is_the_answer_to_the_window(f: Fresh) {
+        let db = &f.db.write;
+        let (ours, theirs) = (
+            f.start("fn run(event) { 1 }", Value::Null).await,
+            f.start("fn run(event) { 2 }", Value::Null).await,
+        );
+        let new = NewWindow {
+            asset: "a1".into(),
+            from: Timestamp(1_000),
+            to: Timestamp(2_000),
+            technician: None,
+            reasons: Value::Null,
+            alternatives: Vec::new(),
+        };
+        for (position, answer, by, state) in [
+            ("1", true, &ours, WindowState::Accepted),
+            ("2", false, &ours, WindowState::Rejected),
+            // Somebody else's window is nothing this run's approval decides about.
+            ("3", true, &theirs, WindowState::Proposed),
+        ] {
+            let window = windows::insert(db, 0, (by, position), &new).await.unwrap();
+            let subject = json!({ "window": window.id });
+            ask(db, 0, (&ours, position), ("technician", &subject), None)
+                .await
+                .unwrap();
+            let asked = about_window(db, &ours, &window.id).await.unwrap();
+            let given = Answer {
+                by: "ada",
+                answer,
+                comment: None,
+            };
+            super::answer(db, 0, &asked.unwrap().id, given)
+                .await
+                .unwrap();
+            assert_eq!(windows::get(db, &window.id).await.unwrap().state, state);
+            let open = about_window(db, &ours, &window.id).await.unwrap();
+            assert!(open.is_none());
+        }
+    }
+}
