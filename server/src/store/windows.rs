@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use serde_json::json;
 use workflows::model::{NewWindow, Window, WindowState};
 
-use super::database::{execute, from_json, one, to_json};
+use super::database::{all, execute, from_json, one, to_json};
 use super::{Page, StoreError, audit, events, new_id};
 
 table!(
@@ -117,6 +117,23 @@ pub async fn set_state(
     events::record(db, now, &name, id, &detail).await?;
     audit::record(db, now, actor, "set_window_state", id, &detail).await?;
     get(db, id).await
+}
+
+/// Cancels what is left of the windows of a run that came to nothing. To be called in a transaction.
+pub(super) async fn cancel_of_run(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE maintenance_window SET state = 'cancelled' \
+               WHERE run_id = $1 AND state IN ('proposed', 'accepted') RETURNING *";
+    let cancelled: Vec<maintenance_window::Model> = all(db, sql, values![run]).await?;
+    for window in cancelled {
+        let detail = json!({ "state": window.state });
+        events::record(db, now, "window.cancelled", &window.id, &detail).await?;
+        audit::record(db, now, "server", "set_window_state", &window.id, &detail).await?;
+    }
+    Ok(())
 }
 
 /// The word a state is stored as.
