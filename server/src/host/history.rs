@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use predict::history::UnitHistory;
 use predict::series::{Grid, ResampleError, Samples, resample};
 
+use super::lives::Life;
+
 /// The metric that says how busy an asset is, 0–1.
 pub(super) const UTILISATION: &str = "utilisation";
 /// The finest step a history is told in.
@@ -23,6 +25,60 @@ pub fn unit_history(
     samples: &BTreeMap<String, Samples>,
     failed: bool,
 ) -> Result<UnitHistory, ResampleError> {
+    at_pace(unit, samples, usual_step(samples), failed)
+}
+
+/// The histories of the lives of one asset, told at the asset's pace; a life nobody measured is left out.
+///
+/// A life that has just begun has too few samples to have a pace of its own. The first life goes by the asset's
+/// name, so that an asset in which nothing was ever replaced is told as one unit.
+pub(super) fn life_histories(
+    asset: &str,
+    samples: &BTreeMap<String, Samples>,
+    lives: &[Life],
+) -> Result<Vec<UnitHistory>, ResampleError> {
+    let step_ms = usual_step(samples);
+    let mut histories = Vec::with_capacity(lives.len());
+    for (place, life) in lives.iter().enumerate() {
+        let unit = match place {
+            0 => asset.to_owned(),
+            _ => format!("{asset}#{}", place + 1),
+        };
+        let lived = within(samples, life);
+        let history = at_pace(&unit, &lived, step_ms, life.failed)?;
+        if !history.rows.is_empty() {
+            histories.push(history);
+        }
+    }
+    Ok(histories)
+}
+
+/// What was measured in a life; metrics that were not are left out.
+fn within(samples: &BTreeMap<String, Samples>, life: &Life) -> BTreeMap<String, Samples> {
+    let lived = |samples: &Samples| {
+        let times = &samples.times_ms;
+        let first = times.partition_point(|&time| time < life.from_ms);
+        let end = times.partition_point(|&time| time <= life.until_ms);
+        // A life that ended before it began was told wrong, and measured never.
+        let lived = first..end.max(first);
+        Samples {
+            times_ms: times[lived.clone()].to_vec(),
+            values: samples.values[lived].to_vec(),
+        }
+    };
+    samples
+        .iter()
+        .map(|(metric, samples)| (metric.clone(), lived(samples)))
+        .filter(|(_, samples)| !samples.times_ms.is_empty())
+        .collect()
+}
+
+fn at_pace(
+    unit: &str,
+    samples: &BTreeMap<String, Samples>,
+    step_ms: i64,
+    failed: bool,
+) -> Result<UnitHistory, ResampleError> {
     let metrics: Vec<String> = samples.keys().cloned().collect();
     let times = || samples.values().flat_map(|s| s.times_ms.iter().copied());
     let (Some(first), Some(last)) = (times().min(), times().max()) else {
@@ -34,7 +90,6 @@ pub fn unit_history(
             failed,
         });
     };
-    let step_ms = usual_step(samples);
     let count = ((last - first) / step_ms + 1).min(MOST_ROWS);
     let grid = Grid {
         start_ms: last - (count - 1) * step_ms,
@@ -113,6 +168,41 @@ mod tests {
         assert_eq!(history.metrics, ["a", "b"]);
         assert_eq!(history.rows, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]);
         assert!(history.failed);
+    }
+
+    #[test]
+    fn every_life_is_a_unit_of_its_own() {
+        let metrics = BTreeMap::from([(
+            "a".to_owned(),
+            Samples {
+                times_ms: (0..6).map(|n| n * HOUR).collect(),
+                values: (0..6).map(f64::from).collect(),
+            },
+        )]);
+        let life = |from_ms, until_ms, failed| Life {
+            from_ms,
+            until_ms,
+            failed,
+        };
+        let whole = life_histories("fan-1", &metrics, &[life(0, 9 * HOUR, true)]).unwrap();
+        assert_eq!(whole, [unit_history("fan-1", &metrics, true).unwrap()]);
+        let lives = [
+            life(0, 2 * HOUR, false),
+            life(2 * HOUR + 1, 2 * HOUR + 2, false),
+            life(3 * HOUR, 4 * HOUR, true),
+            life(5 * HOUR, 9 * HOUR, false),
+        ];
+        let told = life_histories("fan-1", &metrics, &lives).unwrap();
+        let plain: Vec<_> = told
+            .iter()
+            .map(|h| (h.unit.as_str(), h.step_ms, h.rows.len(), h.failed))
+            .collect();
+        let expected = [
+            ("fan-1", HOUR, 3, false),
+            ("fan-1#3", HOUR, 2, true),
+            ("fan-1#4", HOUR, 1, false),
+        ];
+        assert_eq!(plain, expected, "the second life was never measured");
     }
 
     #[test]
