@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use predict::failure::FailureModel;
+use predict::series::Samples;
 use workflows::model::{Asset, AssetState, Prediction, Timestamp};
 use workflows::steps::predict_asset;
 
 use crate::app::App;
-use crate::host::{present_since, unit_history};
+use crate::host::{present_since, reach, unit_history};
 use crate::store;
 use crate::store::outcomes::outcome;
 
@@ -35,9 +36,9 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
     for batch in scored.chunks(BATCH) {
         let mut work = Vec::new();
         for asset in batch {
+            let step_ms = champions[&asset.kind].0.step_ms();
             let told = outcomes.get(&asset.id).map_or(&[][..], Vec::as_slice);
-            let since = present_since(told, now.0);
-            let samples = app.telemetry.raw_many(&asset.id, since, now.0).await?;
+            let samples = usable_samples(app, asset, told, step_ms, now).await?;
             // A prediction speaks from the last sample it saw, so that it is the same whenever it is made.
             let last = samples.values().filter_map(|s| s.times_ms.last()).max();
             if let Some(&last) = last {
@@ -76,6 +77,22 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
     }
     record(app, now, predictions.len()).await?;
     Ok(predictions)
+}
+
+/// What was measured of the part now in an asset, no further back than a history can depend on: a long record of a
+/// whole batch need not fit in memory.
+async fn usable_samples(
+    app: &App,
+    asset: &Asset,
+    outcomes: &[outcome::Model],
+    step_ms: i64,
+    now: Timestamp,
+) -> anyhow::Result<BTreeMap<String, Samples>> {
+    let Some(last_ms) = app.telemetry.last_ms(&asset.id).await? else {
+        return Ok(BTreeMap::new());
+    };
+    let from_ms = reach(last_ms.min(now.0), step_ms).max(present_since(outcomes, now.0));
+    Ok(app.telemetry.raw_many(&asset.id, from_ms, now.0).await?)
 }
 
 async fn outcomes_by_asset(app: &App) -> anyhow::Result<BTreeMap<String, Vec<outcome::Model>>> {

@@ -16,6 +16,12 @@ const MOST_ROWS: i64 = 20_000;
 /// How many steps a sample is believed without a newer one.
 const HOLD_STEPS: i64 = 3;
 
+/// The earliest moment that a history told in steps of `step_ms` up to `last_ms` can depend on.
+#[must_use]
+pub fn reach(last_ms: i64, step_ms: i64) -> i64 {
+    last_ms.saturating_sub(step_ms.saturating_mul(MOST_ROWS + HOLD_STEPS))
+}
+
 /// All metrics of a unit on the grid of its own pace, ending with `until`.
 ///
 /// The step is the usual distance of two samples, in whole minutes; the grid is laid so that the last sample falls
@@ -203,6 +209,27 @@ mod tests {
             ("fan-1#4", HOUR, 1, false),
         ];
         assert_eq!(plain, expected, "the second life was never measured");
+    }
+
+    #[test]
+    fn what_lies_out_of_reach_changes_no_history() {
+        let count = MOST_ROWS + 50;
+        let metrics = |from_ms: i64| {
+            let times: Vec<i64> = (0..count).map(|n| n * HOUR + HOUR / 3).collect();
+            let times: Vec<i64> = times.into_iter().filter(|&time| time >= from_ms).collect();
+            let values = times.iter().map(|&time| time as f64).collect();
+            let samples = Samples {
+                times_ms: times,
+                values,
+            };
+            BTreeMap::from([("a".to_owned(), samples)])
+        };
+        let last = (count - 1) * HOUR + HOUR / 3;
+        let within_reach = metrics(reach(last, HOUR));
+        assert!(within_reach["a"].times_ms.len() < count as usize);
+        let told = unit_history("fan-1", &within_reach, false).unwrap();
+        assert_eq!(told, unit_history("fan-1", &metrics(0), false).unwrap());
+        assert_eq!(told.rows.len(), MOST_ROWS as usize);
     }
 
     #[test]

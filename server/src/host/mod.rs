@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
 
-pub use history::unit_history;
+pub use history::{reach, unit_history};
 pub use lives::present_since;
 pub use step_host::{StepHost, World};
 
