@@ -1,5 +1,7 @@
 //! Windows: agreed spans when an asset may be offline.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
 use workflows::model::{NewWindow, Window, WindowState};
@@ -155,6 +157,18 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<Window, StoreErr
         .await?;
     row.ok_or_else(|| StoreError::unknown("window", id))?
         .try_into()
+}
+
+/// Where the windows of these ids stand, as stored words.
+pub async fn states(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = maintenance_window::Entity::find()
+        .filter(maintenance_window::Column::Id.is_in(ids))
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.state)).collect())
 }
 
 /// Windows that overlap a span, cancelled and rejected ones left out, in order of time.
