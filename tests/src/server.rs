@@ -234,8 +234,42 @@ impl Server {
         .await
     }
 
+    /// The reference cell with a simulated machine, approved; it stops with the value.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn reference_cell(&self, name: &str) -> Child {
+        let state = self.data.with_file_name(name);
+        let mut command = Command::new(binary::forewright());
+        command
+            .args(["cell", "--driver", "simulated", "--name", name])
+            .args(["--printers", "prusa_mk4", "--server", self.anonymous.base()])
+            .arg("--state")
+            .arg(&state)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let cell = command.spawn().expect("forewright can be started");
+        let code = eventually("the cell to enrol", SOON, || async {
+            let asked = self.operator.get("/enrolments").await.expect(200);
+            let all = asked["enrolments"].as_array().cloned().unwrap_or_default();
+            let own = all.into_iter().find(|asked| asked["name"] == name)?;
+            Some(text(&own["code"]).to_owned())
+        })
+        .await;
+        let path = format!("/enrolments/{code}/approve");
+        self.operator.post(&path, &json!({})).await.expect(200);
+        cell
+    }
+
     /// Orders one build of some G-code, by a workflow that does nothing else.
     pub async fn order_build(&self) -> Ordered {
+        let gcode = "; made by hand\nG28\nG1 X10 Y10 Z0.2 F3000\nG1 X40 Y10 E1.5\nM84\n";
+        self.order_build_of(gcode).await
+    }
+
+    /// Orders one build of this G-code.
+    pub async fn order_build_of(&self, gcode: &str) -> Ordered {
         const SOURCE: &str = r#"
 fn run(event) {
     let built = step("make", #{
@@ -245,7 +279,6 @@ fn run(event) {
     #{ build: built.build, scan: built.scan }
 }
 "#;
-        let gcode = "; made by hand\nG28\nG1 X10 Y10 Z0.2 F3000\nG1 X40 Y10 E1.5\nM84\n".to_owned();
         let digest = self.upload(gcode.as_bytes()).await;
         self.workflow("one_build", SOURCE).await;
         let event = json!({ "gcode": digest, "size": gcode.len() });
@@ -259,7 +292,7 @@ fn run(event) {
         Ordered {
             build: text(&build["id"]).to_owned(),
             run,
-            gcode,
+            gcode: gcode.to_owned(),
             digest,
         }
     }

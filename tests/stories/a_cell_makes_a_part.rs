@@ -1,5 +1,7 @@
 //! A cell makes a part: enrol, lease, stage, start, complete; and nothing of it twice.
 
+use std::fmt::Write;
+
 use serde_json::json;
 use tests::{Server, eventually};
 
@@ -139,4 +141,38 @@ async fn a_cancelled_run_is_not_made() {
     )
     .await;
     assert_eq!(server.events_named("build.started").await.len(), 0);
+}
+
+/// A program that keeps a simulated machine busy for longer than the story takes: wide beads across the same plate.
+fn long_program() -> String {
+    let mut gcode = "; made for long\nG28\nM109 S210\nM83\n".to_owned();
+    for layer in 1..=200 {
+        let z = f64::from(layer) * 0.2;
+        writeln!(gcode, "G1 X10 Y10 Z{z:.1} F3000").expect("text takes text");
+        for _ in 0..400 {
+            gcode.push_str("G1 X70 Y70 E30\nG1 X10 Y10 E30\n");
+        }
+    }
+    gcode + "M84\n"
+}
+
+#[tokio::test]
+async fn the_reference_cell_stops_a_build_that_is_called_off_and_makes_the_next() {
+    let server = Server::with(&[("FOREWRIGHT_BUILDS_HEARTBEAT_MS", "100")]).await;
+    let unwanted = server.order_build_of(&long_program()).await;
+    let _cell = server.reference_cell("simulated").await;
+    server.build_in(&unwanted.build, "started").await;
+    let path = format!("/runs/{}/cancel", unwanted.run);
+    server.operator.post(&path, &json!({})).await.expect(202);
+
+    let build = server.build_in(&unwanted.build, "ended").await;
+    let failure = build["failure"].as_str().unwrap_or_default();
+    assert!(failure.starts_with("cancelled: "), "{build:#}");
+    assert_eq!(build.get("scan"), None, "{build:#}");
+    let run = server.ended_run(&unwanted.run).await;
+    assert_eq!(run["state"], "cancelled");
+
+    let short = "; made at once\nG28\nM109 S210\nG1 X10 Y10 Z0.2 F3000\nG1 X40 Y10 E1.5\nM84\n";
+    let wanted = server.order_build_of(short).await;
+    assert_eq!(server.result_of(&wanted.run).await["build"], *wanted.build);
 }

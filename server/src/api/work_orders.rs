@@ -20,6 +20,9 @@ pub struct WorkOrderView {
     asset: String,
     /// The window it happens in.
     window: String,
+    /// Where that window stands: `proposed`, `accepted`, `rejected`, `done`, `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_state: Option<String>,
     /// Who does it.
     #[serde(skip_serializing_if = "Option::is_none")]
     technician: Option<String>,
@@ -45,12 +48,13 @@ pub struct WorkOrderList {
     next: Option<String>,
 }
 
-impl From<WorkOrder> for WorkOrderView {
-    fn from(w: WorkOrder) -> Self {
+impl WorkOrderView {
+    fn new(w: WorkOrder, window_state: Option<String>) -> Self {
         Self {
             id: w.id,
             asset: w.order.asset,
             window: w.order.window,
+            window_state,
             technician: w.order.technician,
             bring: w.order.bring,
             procedure: w.order.procedure,
@@ -59,6 +63,17 @@ impl From<WorkOrder> for WorkOrderView {
             created_at: w.created_at,
         }
     }
+}
+
+/// Work orders as they are shown: one whose window was cancelled is not to be carried out.
+async fn views(app: &App, orders: Vec<WorkOrder>) -> ApiResult<Vec<WorkOrderView>> {
+    let windows = orders.iter().map(|o| o.order.window.clone());
+    let states = store::windows::states(&app.db.read, windows).await?;
+    let view = |order: WorkOrder| {
+        let state = states.get(&order.order.window).cloned();
+        WorkOrderView::new(order, state)
+    };
+    Ok(orders.into_iter().map(view).collect())
 }
 
 /// Work orders, newest first.
@@ -73,7 +88,7 @@ pub async fn list_work_orders(
     let orders = store::work_orders::list(&app.db.read, page).await?;
     let next = PageQuery::next(page, orders.len(), orders.last().map(|o| o.id.as_str()));
     let next = next.map(str::to_owned);
-    let work_orders = orders.into_iter().map(Into::into).collect();
+    let work_orders = views(&app, orders).await?;
     Ok(Json(WorkOrderList { work_orders, next }))
 }
 
@@ -85,7 +100,8 @@ pub async fn get_work_order(
     _: auth::Reader,
     Path(id): Path<String>,
 ) -> ApiResult<Json<WorkOrderView>> {
-    Ok(Json(
-        store::work_orders::get(&app.db.read, &id).await?.into(),
-    ))
+    let order = store::work_orders::get(&app.db.read, &id).await?;
+    let states = store::windows::states(&app.db.read, [order.order.window.clone()]).await?;
+    let state = states.get(&order.order.window).cloned();
+    Ok(Json(WorkOrderView::new(order, state)))
 }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use cad::slice::DepositError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::simulated::{Made, ShareDone, Simulated};
+use super::simulated::{Made, ShareDone, Simulated, StopButton};
 use super::state::{CellState, Enrolment, Job};
 use crate::client::{Client, ClientError};
 
@@ -42,6 +43,12 @@ struct GcodeView {
     digest: String,
 }
 
+/// What the answer to a heartbeat says that a cell must act on.
+#[derive(Debug, Deserialize)]
+struct BeatView {
+    cancel_requested: bool,
+}
+
 /// How long a cell waits before it tries again what nobody answered.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -74,6 +81,14 @@ fn is_refusal(error: &anyhow::Error) -> bool {
         error.downcast_ref::<ClientError>(),
         Some(ClientError::Refused { .. })
     )
+}
+
+/// Why a build failed: the machine was told to stop, or stopped by itself.
+fn failure_code(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref() {
+        Some(DepositError::Cancelled) => "cancelled",
+        _ => "machine_stopped",
+    }
 }
 
 struct Cell {
@@ -200,10 +215,10 @@ impl Cell {
 
     /// Lets the machine make a started build, renewing the lease meanwhile, and reports how it ended.
     async fn make(&self, job: &Job, gcode: Vec<u8>, ordinal: u64) -> anyhow::Result<()> {
-        let done = ShareDone::default();
+        let (done, stop) = (ShareDone::default(), StopButton::default());
         let made = tokio::select! {
-            made = self.machine_makes(gcode, ordinal, done.clone()) => made,
-            refusal = self.heartbeat(job, &done) => return Err(refusal.into()),
+            made = self.machine_makes(gcode, ordinal, done.clone(), stop.clone()) => made,
+            refusal = self.heartbeat(job, &done, &stop) => return Err(refusal.into()),
         };
         match made {
             Ok(made) => {
@@ -217,7 +232,7 @@ impl Cell {
             }
             Err(error) => {
                 let message = format!("{error:#}");
-                let body = json!({ "code": "machine_stopped", "message": message });
+                let body = json!({ "code": failure_code(&error), "message": message });
                 self.tell(job, "fail", body).await?;
             }
         }
@@ -225,7 +240,10 @@ impl Cell {
     }
 
     /// Renews the lease until that is refused; answers the refusal.
-    async fn heartbeat(&self, job: &Job, done: &ShareDone) -> ClientError {
+    ///
+    /// A build that is called off is stopped, and its lease kept until the machine stands still: only then is known
+    /// what lies on the plate.
+    async fn heartbeat(&self, job: &Job, done: &ShareDone, stop: &StopButton) -> ClientError {
         let path = format!("/leases/{}", job.lease);
         let mut seq = 0_i64;
         loop {
@@ -235,7 +253,8 @@ impl Cell {
                 "fence": job.fence, "epoch": self.epoch, "seq": seq,
                 "percent": done.get() * 100.0, "phase": "making",
             });
-            match self.api.put::<Value>(&path, &body).await {
+            match self.api.put::<BeatView>(&path, &body).await {
+                Ok(answer) if answer.cancel_requested => stop.press(),
                 Ok(_) => {}
                 Err(error) if error.is_transient() => tracing::warn!("heartbeat: {error}"),
                 Err(error) => return error,
@@ -257,9 +276,10 @@ impl Cell {
         gcode: Vec<u8>,
         ordinal: u64,
         done: ShareDone,
+        stop: StopButton,
     ) -> anyhow::Result<Made> {
         let machine = self.options.machine.clone();
-        tokio::task::spawn_blocking(move || machine.make(&gcode, ordinal, &done)).await?
+        tokio::task::spawn_blocking(move || machine.make(&gcode, ordinal, &done, &stop)).await?
     }
 
     async fn fetch(&self, digest: &str) -> anyhow::Result<Vec<u8>> {

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context;
 use cad::slice::{Defect, DepositOptions, deposit_with_defect};
@@ -47,9 +47,33 @@ impl ShareDone {
     }
 }
 
+/// The button that stops the machine; every copy is the same button.
+#[derive(Debug, Clone, Default)]
+pub struct StopButton(Arc<AtomicBool>);
+
+impl StopButton {
+    /// Asks the machine to stop where it is.
+    pub fn press(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Simulated {
     /// Executes the G-code of the `ordinal`-th build of this machine; blocks while it does.
-    pub fn make(&self, gcode: &[u8], ordinal: u64, done: &ShareDone) -> anyhow::Result<Made> {
+    ///
+    /// Stopped in time it fails with [`cad::slice::DepositError::Cancelled`]; a part that is laid down already is
+    /// scanned all the same.
+    pub fn make(
+        &self,
+        gcode: &[u8],
+        ordinal: u64,
+        done: &ShareDone,
+        stop: &StopButton,
+    ) -> anyhow::Result<Made> {
         let gcode = std::str::from_utf8(gcode).context("the G-code is not text")?;
         let defect = if ordinal < self.defective_builds {
             self.defect
@@ -62,7 +86,11 @@ impl Simulated {
             .wrapping_add(ordinal);
         let mut progress = |share: f64| {
             done.set(share);
-            ControlFlow::Continue(())
+            if stop.is_pressed() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         };
         let options = DepositOptions::default();
         let deposit = deposit_with_defect(gcode, &options, defect, seed, &mut progress)
@@ -79,5 +107,31 @@ impl Simulated {
             scan: cad::formats::ply::write(&scan),
             report,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cad::slice::DepositError;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_lays_nothing_more_down_once_it_is_stopped() {
+        let machine = Simulated {
+            seed: 1,
+            defect: Defect::None,
+            defective_builds: 0,
+            sigma_mm: 0.05,
+        };
+        let gcode = b"G28\nM109 S210\nG1 X10 Y10 Z0.2 F3000\nG1 X40 Y10 E1.5\n";
+        let (done, stop) = (ShareDone::default(), StopButton::default());
+        machine.make(gcode, 0, &done, &stop).unwrap();
+        stop.clone().press();
+        let stopped = machine.make(gcode, 1, &done, &stop).err().unwrap();
+        assert!(matches!(
+            stopped.downcast_ref(),
+            Some(DepositError::Cancelled)
+        ));
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use predict::failure::FailureModel;
+use predict::series::Samples;
 use workflows::model::{Asset, AssetState, Prediction, Timestamp};
 use workflows::steps::predict_asset;
 
 use crate::app::App;
-use crate::host::unit_history;
+use crate::host::{present_since, reach, unit_history};
 use crate::store;
+use crate::store::outcomes::outcome;
 
 /// How many assets are scored between two looks at the database.
 const BATCH: usize = 16;
@@ -22,6 +24,7 @@ type Champion = (Arc<FailureModel>, String);
 pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result<Vec<Prediction>> {
     let assets = store::assets::list(&app.db.read).await?;
     let champions = champions(app, &assets).await?;
+    let outcomes = outcomes_by_asset(app).await?;
     let now = app.clock.now();
     let mut predictions = Vec::new();
     let wanted = |a: &Asset| about.is_none_or(|names| names.contains(&a.id));
@@ -33,7 +36,9 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
     for batch in scored.chunks(BATCH) {
         let mut work = Vec::new();
         for asset in batch {
-            let samples = app.telemetry.raw_many(&asset.id, 0, now.0).await?;
+            let step_ms = champions[&asset.kind].0.step_ms();
+            let told = outcomes.get(&asset.id).map_or(&[][..], Vec::as_slice);
+            let samples = usable_samples(app, asset, told, step_ms, now).await?;
             // A prediction speaks from the last sample it saw, so that it is the same whenever it is made.
             let last = samples.values().filter_map(|s| s.times_ms.last()).max();
             if let Some(&last) = last {
@@ -72,6 +77,31 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
     }
     record(app, now, predictions.len()).await?;
     Ok(predictions)
+}
+
+/// What was measured of the part now in an asset, no further back than a history can depend on: a long record of a
+/// whole batch need not fit in memory.
+async fn usable_samples(
+    app: &App,
+    asset: &Asset,
+    outcomes: &[outcome::Model],
+    step_ms: i64,
+    now: Timestamp,
+) -> anyhow::Result<BTreeMap<String, Samples>> {
+    let Some(last_ms) = app.telemetry.last_ms(&asset.id).await? else {
+        return Ok(BTreeMap::new());
+    };
+    let from_ms = reach(last_ms.min(now.0), step_ms).max(present_since(outcomes, now.0));
+    Ok(app.telemetry.raw_many(&asset.id, from_ms, now.0).await?)
+}
+
+async fn outcomes_by_asset(app: &App) -> anyhow::Result<BTreeMap<String, Vec<outcome::Model>>> {
+    let mut by_asset = BTreeMap::<String, Vec<outcome::Model>>::new();
+    for outcome in store::outcomes::list(&app.db.read, None).await? {
+        let of_asset = by_asset.entry(outcome.asset.clone()).or_default();
+        of_asset.push(outcome);
+    }
+    Ok(by_asset)
 }
 
 fn serves(asset: &Asset) -> bool {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use predict::history::UnitHistory;
 use predict::series::{Grid, ResampleError, Samples, resample};
 
+use super::lives::Life;
+
 /// The metric that says how busy an asset is, 0–1.
 pub(super) const UTILISATION: &str = "utilisation";
 /// The finest step a history is told in.
@@ -14,6 +16,12 @@ const MOST_ROWS: i64 = 20_000;
 /// How many steps a sample is believed without a newer one.
 const HOLD_STEPS: i64 = 3;
 
+/// The earliest moment that a history told in steps of `step_ms` up to `last_ms` can depend on.
+#[must_use]
+pub fn reach(last_ms: i64, step_ms: i64) -> i64 {
+    last_ms.saturating_sub(step_ms.saturating_mul(MOST_ROWS + HOLD_STEPS))
+}
+
 /// All metrics of a unit on the grid of its own pace, ending with `until`.
 ///
 /// The step is the usual distance of two samples, in whole minutes; the grid is laid so that the last sample falls
@@ -21,6 +29,60 @@ const HOLD_STEPS: i64 = 3;
 pub fn unit_history(
     unit: &str,
     samples: &BTreeMap<String, Samples>,
+    failed: bool,
+) -> Result<UnitHistory, ResampleError> {
+    at_pace(unit, samples, usual_step(samples), failed)
+}
+
+/// The histories of the lives of one asset, told at the asset's pace; a life nobody measured is left out.
+///
+/// A life that has just begun has too few samples to have a pace of its own. The first life goes by the asset's
+/// name, so that an asset in which nothing was ever replaced is told as one unit.
+pub(super) fn life_histories(
+    asset: &str,
+    samples: &BTreeMap<String, Samples>,
+    lives: &[Life],
+) -> Result<Vec<UnitHistory>, ResampleError> {
+    let step_ms = usual_step(samples);
+    let mut histories = Vec::with_capacity(lives.len());
+    for (place, life) in lives.iter().enumerate() {
+        let unit = match place {
+            0 => asset.to_owned(),
+            _ => format!("{asset}#{}", place + 1),
+        };
+        let lived = within(samples, life);
+        let history = at_pace(&unit, &lived, step_ms, life.failed)?;
+        if !history.rows.is_empty() {
+            histories.push(history);
+        }
+    }
+    Ok(histories)
+}
+
+/// What was measured in a life; metrics that were not are left out.
+fn within(samples: &BTreeMap<String, Samples>, life: &Life) -> BTreeMap<String, Samples> {
+    let lived = |samples: &Samples| {
+        let times = &samples.times_ms;
+        let first = times.partition_point(|&time| time < life.from_ms);
+        let end = times.partition_point(|&time| time <= life.until_ms);
+        // A life that ended before it began was told wrong, and measured never.
+        let lived = first..end.max(first);
+        Samples {
+            times_ms: times[lived.clone()].to_vec(),
+            values: samples.values[lived].to_vec(),
+        }
+    };
+    samples
+        .iter()
+        .map(|(metric, samples)| (metric.clone(), lived(samples)))
+        .filter(|(_, samples)| !samples.times_ms.is_empty())
+        .collect()
+}
+
+fn at_pace(
+    unit: &str,
+    samples: &BTreeMap<String, Samples>,
+    step_ms: i64,
     failed: bool,
 ) -> Result<UnitHistory, ResampleError> {
     let metrics: Vec<String> = samples.keys().cloned().collect();
@@ -34,7 +96,6 @@ pub fn unit_history(
             failed,
         });
     };
-    let step_ms = usual_step(samples);
     let count = ((last - first) / step_ms + 1).min(MOST_ROWS);
     let grid = Grid {
         start_ms: last - (count - 1) * step_ms,
@@ -113,6 +174,62 @@ mod tests {
         assert_eq!(history.metrics, ["a", "b"]);
         assert_eq!(history.rows, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]);
         assert!(history.failed);
+    }
+
+    #[test]
+    fn every_life_is_a_unit_of_its_own() {
+        let metrics = BTreeMap::from([(
+            "a".to_owned(),
+            Samples {
+                times_ms: (0..6).map(|n| n * HOUR).collect(),
+                values: (0..6).map(f64::from).collect(),
+            },
+        )]);
+        let life = |from_ms, until_ms, failed| Life {
+            from_ms,
+            until_ms,
+            failed,
+        };
+        let whole = life_histories("fan-1", &metrics, &[life(0, 9 * HOUR, true)]).unwrap();
+        assert_eq!(whole, [unit_history("fan-1", &metrics, true).unwrap()]);
+        let lives = [
+            life(0, 2 * HOUR, false),
+            life(2 * HOUR + 1, 2 * HOUR + 2, false),
+            life(3 * HOUR, 4 * HOUR, true),
+            life(5 * HOUR, 9 * HOUR, false),
+        ];
+        let told = life_histories("fan-1", &metrics, &lives).unwrap();
+        let plain: Vec<_> = told
+            .iter()
+            .map(|h| (h.unit.as_str(), h.step_ms, h.rows.len(), h.failed))
+            .collect();
+        let expected = [
+            ("fan-1", HOUR, 3, false),
+            ("fan-1#3", HOUR, 2, true),
+            ("fan-1#4", HOUR, 1, false),
+        ];
+        assert_eq!(plain, expected, "the second life was never measured");
+    }
+
+    #[test]
+    fn what_lies_out_of_reach_changes_no_history() {
+        let count = MOST_ROWS + 50;
+        let metrics = |from_ms: i64| {
+            let times: Vec<i64> = (0..count).map(|n| n * HOUR + HOUR / 3).collect();
+            let times: Vec<i64> = times.into_iter().filter(|&time| time >= from_ms).collect();
+            let values = times.iter().map(|&time| time as f64).collect();
+            let samples = Samples {
+                times_ms: times,
+                values,
+            };
+            BTreeMap::from([("a".to_owned(), samples)])
+        };
+        let last = (count - 1) * HOUR + HOUR / 3;
+        let within_reach = metrics(reach(last, HOUR));
+        assert!(within_reach["a"].times_ms.len() < count as usize);
+        let told = unit_history("fan-1", &within_reach, false).unwrap();
+        assert_eq!(told, unit_history("fan-1", &metrics(0), false).unwrap());
+        assert_eq!(told.rows.len(), MOST_ROWS as usize);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What steps see of the world: `workflows::host::Host` over storage, artifacts and telemetry.
 
 mod history;
+mod lives;
 mod step_host;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
 
-pub use history::unit_history;
+pub use history::{reach, unit_history};
+pub use lives::present_since;
 pub use step_host::{StepHost, World};
 
 /// What went wrong behind one of the doors below; always worth another try.

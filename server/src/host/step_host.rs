@@ -18,7 +18,8 @@ use workflows::model::{
 };
 use workflows::steps::StepError;
 
-use super::history::{UTILISATION, means, unit_history};
+use super::history::{UTILISATION, life_histories, means, unit_history};
+use super::lives::{lives, present_since};
 use super::{ArtifactBytes, Telemetry};
 use crate::queue::{Claimed, Held, Queue, hold};
 use crate::store::artifacts::provenance;
@@ -161,7 +162,9 @@ impl Host for StepHost {
     }
 
     fn history(&self, asset: &str, until: Timestamp) -> Answer<UnitHistory> {
-        let samples = self.samples(asset, 0, until.0)?;
+        let outcomes = self.read(store::outcomes::list(&self.db().read, Some(asset)))?;
+        let since = present_since(&outcomes, until.0);
+        let samples = self.samples(asset, since, until.0)?;
         unit_history(asset, &samples, false).map_err(|e| StepError::failed("telemetry", e))
     }
 
@@ -170,17 +173,13 @@ impl Host for StepHost {
         let outcomes = self.read(store::outcomes::list(&self.db().read, None))?;
         let mut histories = Vec::with_capacity(assets.len());
         for asset in assets {
-            // A unit's life ends with its first failure; what it did after a repair is another life.
-            let failed_at = outcomes
-                .iter()
-                .find(|outcome| outcome.asset == asset.id && outcome.kind == "failed")
-                .map(|outcome| outcome.at);
-            let samples = self.samples(&asset.id, 0, failed_at.unwrap_or_else(|| self.now()))?;
-            let history = unit_history(&asset.id, &samples, failed_at.is_some())
+            let told = outcomes.iter().filter(|outcome| outcome.asset == asset.id);
+            let lives = lives(told, self.now());
+            let Some(last) = lives.last() else { continue };
+            let samples = self.samples(&asset.id, 0, last.until_ms)?;
+            let lived = life_histories(&asset.id, &samples, &lives)
                 .map_err(|e| StepError::failed("telemetry", e))?;
-            if !history.rows.is_empty() {
-                histories.push(history);
-            }
+            histories.extend(lived);
         }
         Ok(histories)
     }

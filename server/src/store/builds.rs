@@ -170,6 +170,10 @@ pub async fn resolve(
         ));
     };
     match effect {
+        // Nobody takes what nobody wants any more: offered again it would wait for ever.
+        BuildEffect::Requeue if row.cancel_requested => {
+            finish(db, now, &row, &called_off()).await?;
+        }
         BuildEffect::Requeue => requeue(db, id).await?,
         BuildEffect::ReportFailed => {
             let ending = BuildEnd::Failed {
@@ -208,6 +212,14 @@ pub(super) async fn finish(
     steps::wake(db, now, &row.run_id, &row.position).await
 }
 
+/// How a build ends that nobody wants any more.
+fn called_off() -> BuildEnd {
+    BuildEnd::Failed {
+        code: "cancelled".to_owned(),
+        message: "the run that ordered it does not wait for it any more".to_owned(),
+    }
+}
+
 /// Calls off the builds of a run, or of one of its steps: those not started end, and the cells that make the others
 /// are asked to stop. This is [`BuildEvent::Cancel`] in one statement.
 pub async fn cancel(
@@ -216,17 +228,13 @@ pub async fn cancel(
     run: &str,
     position: Option<&str>,
 ) -> Result<(), StoreError> {
-    let ending = BuildEnd::Failed {
-        code: "cancelled".to_owned(),
-        message: "the run that ordered it does not wait for it any more".to_owned(),
-    };
     let sql = "UPDATE build SET cancel_requested = TRUE, \
                ending = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $2 ELSE ending END, \
                ended_at = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $3 ELSE ended_at END, \
                state = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN 'ended' ELSE state END \
                WHERE run_id = $1 AND (CAST($4 AS TEXT) IS NULL OR position = $4) \
                AND state <> 'ended'";
-    let ending = to_json("build ending", &ending)?;
+    let ending = to_json("build ending", &called_off())?;
     let values = values![run, ending, now, position.map(str::to_owned)];
     execute(db, sql, values).await?;
     Ok(())

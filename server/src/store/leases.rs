@@ -489,6 +489,7 @@ mod tests {
         a_lost_reply_to_a_claim_gets_the_same_lease_again,
         a_lease_lost_before_the_start_is_offered_to_the_next_cell,
         a_lease_lost_after_the_start_leaves_the_build_uncertain,
+        a_called_off_build_that_left_nothing_on_the_plate_ends,
         a_cell_that_comes_back_may_still_say_what_it_made,
         an_older_connection_is_shut_out,
         a_start_is_recorded_once,
@@ -633,6 +634,30 @@ mod tests {
         assert_eq!(settled.unwrap().state, BuildState::Waiting);
         let next = ask(db, f.now(), "c2", two, None).await.unwrap();
         assert_eq!(next.unwrap().build.id, build.id);
+    }
+
+    async fn a_called_off_build_that_left_nothing_on_the_plate_ends(f: Fresh) {
+        let (grant, _) = started(&f, "c1").await;
+        let two = cell(&f, "c2").await;
+        let db = &f.db.write;
+        f.advance(TTL);
+        expire(db, f.now()).await.unwrap();
+        let run = &grant.build.run_id;
+        builds::cancel(db, f.now(), run, None).await.unwrap();
+        let build = builds::get(db, &grant.build.id).await.unwrap();
+        assert_eq!(
+            build.state, "uncertain",
+            "nobody knows what is on the plate"
+        );
+        let settled = builds::resolve(db, f.now(), "op", &build.id, OnPlate::Nothing).await;
+        let settled = settled.unwrap();
+        assert_eq!(settled.state, BuildState::Ended);
+        let code = match settled.ended {
+            Some(BuildEnd::Failed { code, .. }) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code, "cancelled");
+        assert_eq!(ask(db, f.now(), "c2", two, None).await.unwrap(), None);
     }
 
     async fn a_cell_that_comes_back_may_still_say_what_it_made(f: Fresh) {

@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use serde_json::{Value, json};
 
 use super::database::{execute, to_json};
-use super::{Page, StoreError, audit, builds, events, new_id, steps};
+use super::{Page, StoreError, audit, builds, events, new_id, steps, windows};
 
 table!(
     /// Runs; `event`, `result` and `failure` are JSON, `asset` is the event's.
@@ -157,6 +157,9 @@ pub async fn withdraw(db: &impl ConnectionTrait, now: i64, id: &str) -> Result<(
 }
 
 /// Ends a run, once. To be called in a transaction, after [`withdraw`].
+///
+/// Whoever was to come in a window of a run that came to nothing is free again; the windows of one that succeeded
+/// are agreed, whether their time has come or not.
 pub async fn end(
     db: &impl ConnectionTrait,
     now: i64,
@@ -172,6 +175,9 @@ pub async fn end(
                WHERE id = $1 AND ended_at IS NULL";
     if execute(db, sql, values![id, end.state(), result, failure, now]).await? == 0 {
         return Ok(());
+    }
+    if !matches!(end, RunEnd::Succeeded(_)) {
+        windows::cancel_of_run(db, now, id).await?;
     }
     let detail = json!({ "state": end.state() });
     events::record(db, now, "run.ended", id, &detail).await?;
@@ -206,4 +212,77 @@ pub async fn diverge(
 fn seed_of(id: &str) -> u64 {
     let hash = super::sha256_hex(id.as_bytes());
     u64::from_str_radix(&hash[..16], 16).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use workflows::model::{NewWindow, Timestamp, WindowState};
+
+    use super::*;
+    use crate::store::begin;
+    use crate::testing::{Fresh, on_both};
+
+    on_both!(
+        a_run_that_came_to_nothing_leaves_its_technician_free,
+        a_run_that_succeeded_keeps_its_windows,
+    );
+
+    const HOUR: i64 = 3_600_000;
+
+    async fn window(f: &Fresh, run: &str, position: &str) -> String {
+        let new = NewWindow {
+            asset: "fan-1".into(),
+            from: Timestamp(f.now()),
+            to: Timestamp(f.now() + HOUR),
+            technician: Some("ada".into()),
+            reasons: Value::Null,
+            alternatives: Vec::new(),
+        };
+        let db = &f.db.write;
+        let stored = windows::insert(db, f.now(), (run, position), &new).await;
+        stored.unwrap().id
+    }
+
+    async fn ended(f: &Fresh, ending: &RunEnd) -> [String; 3] {
+        let db = &f.db.write;
+        let run = f.start("fn run(event) { 1 }", Value::Null).await;
+        let [proposed, accepted, done] = [
+            window(f, &run, "1").await,
+            window(f, &run, "2").await,
+            window(f, &run, "3").await,
+        ];
+        for (id, state) in [
+            (&accepted, WindowState::Accepted),
+            (&done, WindowState::Done),
+        ] {
+            let moved = windows::set_state(db, f.now(), "ada", id, state).await;
+            moved.unwrap();
+        }
+        let tx = begin(db).await.unwrap();
+        withdraw(&tx, f.now(), &run).await.unwrap();
+        end(&tx, f.now(), &run, ending).await.unwrap();
+        tx.commit().await.unwrap();
+        let ids = [proposed, accepted, done];
+        let states = windows::states(db, ids.clone()).await.unwrap();
+        ids.map(|id| states[&id].clone())
+    }
+
+    async fn busy(f: &Fresh) -> usize {
+        let busy = windows::overlapping(&f.db.write, f.now(), f.now() + HOUR).await;
+        busy.unwrap().len()
+    }
+
+    async fn a_run_that_came_to_nothing_leaves_its_technician_free(f: Fresh) {
+        let left = ["cancelled", "cancelled", "done"];
+        assert_eq!(ended(&f, &RunEnd::Cancelled).await, left);
+        assert_eq!(ended(&f, &RunEnd::Failed(Value::Null)).await, left);
+        assert_eq!(busy(&f).await, 2, "what was done took its time");
+        assert_eq!(audit::first_broken(&f.db.write).await.unwrap(), None);
+    }
+
+    async fn a_run_that_succeeded_keeps_its_windows(f: Fresh) {
+        let kept = ended(&f, &RunEnd::Succeeded(Value::Null)).await;
+        assert_eq!(kept, ["proposed", "accepted", "done"]);
+        assert_eq!(busy(&f).await, 3);
+    }
 }

@@ -1,10 +1,12 @@
 //! Windows: agreed spans when an asset may be offline.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
 use workflows::model::{NewWindow, Window, WindowState};
 
-use super::database::{execute, from_json, one, to_json};
+use super::database::{all, execute, from_json, one, to_json};
 use super::{Page, StoreError, audit, events, new_id};
 
 table!(
@@ -119,6 +121,23 @@ pub async fn set_state(
     get(db, id).await
 }
 
+/// Cancels what is left of the windows of a run that came to nothing. To be called in a transaction.
+pub(super) async fn cancel_of_run(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE maintenance_window SET state = 'cancelled' \
+               WHERE run_id = $1 AND state IN ('proposed', 'accepted') RETURNING *";
+    let cancelled: Vec<maintenance_window::Model> = all(db, sql, values![run]).await?;
+    for window in cancelled {
+        let detail = json!({ "state": window.state });
+        events::record(db, now, "window.cancelled", &window.id, &detail).await?;
+        audit::record(db, now, "server", "set_window_state", &window.id, &detail).await?;
+    }
+    Ok(())
+}
+
 /// The word a state is stored as.
 #[must_use]
 pub fn word(state: WindowState) -> &'static str {
@@ -138,6 +157,18 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<Window, StoreErr
         .await?;
     row.ok_or_else(|| StoreError::unknown("window", id))?
         .try_into()
+}
+
+/// Where the windows of these ids stand, as stored words.
+pub async fn states(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = String>,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let rows = maintenance_window::Entity::find()
+        .filter(maintenance_window::Column::Id.is_in(ids))
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.state)).collect())
 }
 
 /// Windows that overlap a span, cancelled and rejected ones left out, in order of time.

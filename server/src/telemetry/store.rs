@@ -280,6 +280,24 @@ impl Telemetry {
         Ok(latest)
     }
 
+    /// The time of the last sample of an asset, of whatever metric.
+    pub async fn last_ms(&self, asset: &str) -> Result<Option<i64>, TelemetryError> {
+        self.follow().await?;
+        // The head is read first, as in `raw_many`.
+        let (ids, unsealed): (Vec<i64>, Vec<Option<i64>>) = {
+            let head = self.head();
+            let names = head.names(Some(asset)).into_iter();
+            let last = |id| {
+                let points = head.points(id, i64::MIN, i64::MAX);
+                (id, points.times_ms.last().copied())
+            };
+            names.map(|named| last(named.id)).unzip()
+        };
+        let sealed = chunk::sealed_ends(&self.shared.reader, &ids, 0).await?;
+        let sealed = sealed.into_iter().filter_map(|(end, _)| end.last_ms);
+        Ok(unsealed.into_iter().flatten().chain(sealed).max())
+    }
+
     /// The series of one asset, or of all, sorted by asset and metric.
     pub async fn series(&self, asset: Option<&str>) -> Result<Vec<SeriesInfo>, TelemetryError> {
         self.follow().await?;

@@ -181,6 +181,8 @@ async fn same_as_model(store: &Telemetry, asset: &str, model: &BTreeMap<&str, BT
     let many = store.raw_many(asset, 40, 220).await.expect("answers");
     let infos = store.series(Some(asset)).await.expect("answers");
     assert_eq!(infos.len(), model.len());
+    let last = store.last_ms(asset).await.expect("answers");
+    assert_eq!(last, infos.iter().map(|info| info.last_ms).max());
     for (metric, points) in model {
         let info = infos
             .iter()
