@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::trace::TraceLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,7 +32,7 @@ pub fn router(app: App) -> Router {
     api.layer(DefaultBodyLimit::max(app.config.server.max_body_bytes))
         .fallback(get(dashboard::serve))
         .merge(docs)
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_whole)))
         .layer(CatchPanicLayer::custom(
             |panic: Box<dyn std::any::Any + Send>| {
                 let text = panic.downcast_ref::<String>().cloned();
@@ -49,6 +51,12 @@ pub fn router(app: App) -> Router {
             },
         ))
         .with_state(app)
+}
+
+/// Whether an answer is never asked for in parts. The parts and the digest of one that is speak of its plain bytes: a
+/// client cut off within compressed ones would join what does not fit.
+fn is_whole(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    !headers.contains_key(header::ACCEPT_RANGES)
 }
 
 /// The document behind `openapi/v1.json`.
@@ -163,4 +171,49 @@ fn maintenance_routes() -> OpenApiRouter<App> {
         .routes(routes!(webhook_deliveries::list_webhook_deliveries))
         .routes(routes!(tokens::list_tokens, tokens::create_token))
         .routes(routes!(tokens::revoke_token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Role;
+    use crate::testing::TestServer;
+    use axum::body::Body;
+    use axum::http::Request;
+
+    #[tokio::test]
+    async fn artifact_bytes_are_the_same_whole_and_in_parts() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Operator, "olga").await;
+        let bytes = "G1 X10 Y10 E1.5\n".repeat(1_000);
+        let digest = crate::artifacts::digest(bytes.as_bytes());
+        let path = format!("/api/v1/artifacts/{digest}");
+        let put = Request::put(&path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "text/x-gcode")
+            .body(Body::from(bytes.clone()));
+        assert_eq!(server.send(put.expect("a request")).await.status, 201);
+        let get = || {
+            Request::get(&path)
+                .header(header::AUTHORIZATION, format!("Bearer {token}"))
+                .header(header::ACCEPT_ENCODING, "gzip")
+        };
+        let whole = server
+            .send(get().body(Body::empty()).expect("a request"))
+            .await;
+        assert!(!whole.headers.contains_key(header::CONTENT_ENCODING));
+        assert_eq!(whole.body, bytes);
+        let rest = get()
+            .header(header::RANGE, "bytes=100-")
+            .header(header::IF_RANGE, &whole.headers[header::ETAG])
+            .body(Body::empty());
+        let rest = server.send(rest.expect("a request")).await;
+        assert_eq!(rest.status, 206);
+        assert_eq!(rest.body, bytes[100..]);
+        let document = Request::get("/openapi.json").header(header::ACCEPT_ENCODING, "gzip");
+        let document = server
+            .send(document.body(Body::empty()).expect("a request"))
+            .await;
+        assert_eq!(document.headers[header::CONTENT_ENCODING], "gzip");
+    }
 }
