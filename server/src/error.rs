@@ -81,6 +81,15 @@ impl ApiError {
         .with("id", id)
     }
 
+    /// 405: the path is known, what is to be done with it is not.
+    pub fn method_not_allowed(method: &str, path: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("`{path}` cannot be asked with {method}; the header `Allow` says with what"),
+        )
+    }
+
     /// 409: an old fence or epoch.
     pub fn stale(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "stale", detail)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
-use axum::routing::get;
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version, header};
+use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
@@ -30,7 +30,8 @@ pub fn router(app: App) -> Router {
     let document = openapi::with_refusals(document);
     let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
     api.layer(DefaultBodyLimit::max(app.config.server.max_body_bytes))
-        .fallback(get(dashboard::serve))
+        .method_not_allowed_fallback(not_this_way)
+        .fallback(page)
         .merge(docs)
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_whole)))
         .layer(CatchPanicLayer::custom(
@@ -38,11 +39,11 @@ pub fn router(app: App) -> Router {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
                 let error = anyhow::anyhow!(text.unwrap_or_else(|| "a handler panicked".into()));
-                axum::response::IntoResponse::into_response(ApiError::internal(error))
+                ApiError::internal(error).into_response()
             },
         ))
         .layer(TraceLayer::new_for_http().on_failure(()).on_response(
-            |response: &axum::response::Response, latency: Duration, _: &tracing::Span| {
+            |response: &Response, latency: Duration, _: &tracing::Span| {
                 tracing::debug!(
                     status = response.status().as_u16(),
                     duration_ms = latency.as_secs_f64() * 1e3,
@@ -51,6 +52,23 @@ pub fn router(app: App) -> Router {
             },
         ))
         .with_state(app)
+}
+
+/// Pages are the dashboard's. A path of the API that no route has is a mistake, which a page would hide.
+async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path();
+    if path == "/api" || path.starts_with("/api/") {
+        return ApiError::not_found("path", path).into_response();
+    }
+    if method == Method::GET || method == Method::HEAD {
+        return dashboard::serve(uri, headers).await;
+    }
+    let refused = ApiError::method_not_allowed(method.as_str(), path);
+    ([(header::ALLOW, "GET,HEAD")], refused).into_response()
+}
+
+async fn not_this_way(method: Method, uri: Uri) -> ApiError {
+    ApiError::method_not_allowed(method.as_str(), uri.path())
 }
 
 /// Whether an answer is never asked for in parts. The parts and the digest of one that is speak of its plain bytes: a
@@ -215,5 +233,28 @@ mod tests {
             .send(document.body(Body::empty()).expect("a request"))
             .await;
         assert_eq!(document.headers[header::CONTENT_ENCODING], "gzip");
+    }
+
+    #[tokio::test]
+    async fn a_misspelt_path_is_no_page_and_a_wrong_method_says_which_is_right() {
+        let server = TestServer::with(&[]).await;
+        for method in ["GET", "POST"] {
+            let misspelt = server.ask(method, "/api/v1/assest", "", "").await;
+            assert_eq!(misspelt.problem(404), "not_found");
+            assert_eq!(misspelt.json()["id"], "/api/v1/assest");
+        }
+        for (path, allowed) in [
+            ("/api/v1/assets", "GET,HEAD"),
+            ("/api/v1/artifacts/sha256:0", "GET,HEAD,PUT"),
+            ("/fleet/a1", "GET,HEAD"),
+        ] {
+            let wrong = server.ask("DELETE", path, "", "").await;
+            assert_eq!(wrong.problem(405), "method_not_allowed");
+            assert_eq!(wrong.headers[header::ALLOW], allowed);
+        }
+        let page = server.ask("GET", "/fleet/a1", "", "").await;
+        assert_eq!(page.status, 200);
+        let media = page.headers[header::CONTENT_TYPE].to_str();
+        assert!(media.expect("text").starts_with("text/html"));
     }
 }
