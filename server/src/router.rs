@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Extensions, HeaderMap, Method, StatusCode, Uri, Version, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -33,6 +34,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(not_this_way)
         .fallback(page)
         .merge(docs)
+        .layer(middleware::from_fn_with_state(PATIENCE, in_time))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_whole)))
         .layer(CatchPanicLayer::custom(
             |panic: Box<dyn std::any::Any + Send>| {
@@ -52,6 +54,28 @@ pub fn router(app: App) -> Router {
             },
         ))
         .with_state(app)
+}
+
+/// How long a handler may take to begin its answer; streams begin at once and last as long as they like.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Gives up on a handler that hangs, so that whoever asked learns of it and its connection is free again.
+async fn in_time(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    if takes_its_time(request.uri().path()) {
+        return next.run(request).await;
+    }
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::unavailable("the answer took too long; ask again", 1).into_response(),
+    }
+}
+
+/// Long polls and uploads wait for somebody else; ticks and trainings compute as long as the fleet is large.
+fn takes_its_time(path: &str) -> bool {
+    path.ends_with("/leases")
+        || path.starts_with("/api/v1/artifacts/")
+        || path == "/api/v1/fleet/ticks"
+        || path == "/api/v1/models"
 }
 
 /// Pages are the dashboard's. A path of the API that no route has is a mistake, which a page would hide.
@@ -194,10 +218,14 @@ fn maintenance_routes() -> OpenApiRouter<App> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::MAX_UPLOADS;
     use crate::auth::Role;
+    use crate::store::cells::MAX_PENDING;
     use crate::testing::TestServer;
     use axum::body::Body;
     use axum::http::Request;
+    use axum::routing::{get, post};
+    use tower::ServiceExt;
 
     #[tokio::test]
     async fn artifact_bytes_are_the_same_whole_and_in_parts() {
@@ -256,5 +284,60 @@ mod tests {
         assert_eq!(page.status, 200);
         let media = page.headers[header::CONTENT_TYPE].to_str();
         assert!(media.expect("text").starts_with("text/html"));
+    }
+
+    #[tokio::test]
+    async fn enrolments_of_anybody_are_small_and_few() {
+        let server = TestServer::with(&[]).await;
+        let path = "/api/v1/enrolments";
+        let long = format!(
+            r#"{{"name":"c1","machine":{{"is":"{}"}}}}"#,
+            "x".repeat(17_000)
+        );
+        let refused = server.ask("POST", path, "", &long).await;
+        assert_eq!(refused.problem(413), "too_large");
+        assert_eq!(refused.json()["limit_bytes"], 16 * 1024);
+        for n in 0..MAX_PENDING {
+            let asked = server
+                .ask("POST", path, "", &format!(r#"{{"name":"c{n}"}}"#))
+                .await;
+            assert_eq!(asked.status, 201, "{:?}", asked.body);
+        }
+        let more = || server.ask("POST", path, "", r#"{"name":"late"}"#);
+        assert_eq!(more().await.problem(429), "too_many_enrolments");
+        // A day later nobody has looked at them, and they make room.
+        server.app.clock.advance(25 * 3_600_000);
+        assert_eq!(more().await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_hangs_is_given_up_unless_it_was_asked_to_wait() {
+        let slow = || async { tokio::time::sleep(Duration::from_millis(100)).await };
+        let patience = Duration::from_millis(10);
+        let router: Router = Router::new()
+            .route("/api/v1/assets", get(slow))
+            .route("/api/v1/cells/c1/leases", post(slow))
+            .layer(middleware::from_fn_with_state(patience, in_time));
+        let hangs = Request::get("/api/v1/assets").body(Body::empty());
+        let hangs = router.clone().oneshot(hangs.expect("a request")).await;
+        let hangs = hangs.expect("infallible");
+        assert_eq!(hangs.status(), 503);
+        assert_eq!(hangs.headers()[header::RETRY_AFTER], "1");
+        let waits = Request::post("/api/v1/cells/c1/leases").body(Body::empty());
+        let waits = router.oneshot(waits.expect("a request")).await;
+        assert_eq!(waits.expect("infallible").status(), 200);
+    }
+
+    #[tokio::test]
+    async fn uploads_wait_for_their_turn() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Operator, "olga").await;
+        let turns = server.app.uploads.acquire_many(MAX_UPLOADS as u32).await;
+        let path = format!("/api/v1/artifacts/{}", crate::artifacts::digest(b"x"));
+        let mut upload = Box::pin(server.ask("PUT", &path, &token, "x"));
+        let soon = tokio::time::timeout(Duration::from_millis(200), &mut upload).await;
+        assert!(soon.is_err(), "no turn is free");
+        drop(turns);
+        assert_eq!(upload.await.status, 201);
     }
 }
