@@ -178,7 +178,6 @@ pub fn new_token() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::TestServer;
 
     #[tokio::test]

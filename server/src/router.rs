@@ -220,11 +220,14 @@ mod tests {
     use super::*;
     use crate::app::MAX_UPLOADS;
     use crate::auth::Role;
+    use crate::store::audit;
     use crate::store::cells::MAX_PENDING;
+    use crate::store::database::all;
     use crate::testing::TestServer;
     use axum::body::Body;
     use axum::http::Request;
     use axum::routing::{get, post};
+    use serde_json::json;
     use tower::ServiceExt;
 
     #[tokio::test]
@@ -339,5 +342,74 @@ mod tests {
         assert!(soon.is_err(), "no turn is free");
         drop(turns);
         assert_eq!(upload.await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn who_changes_what_others_rely_on_is_recorded() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Operator, "olga").await;
+        let brief = include_str!("../../workflows/demo/part.toml");
+        let part = json!({ "name": "Bracket", "brief": brief }).to_string();
+        let policy = r#"fn decide(facts) { #{ action: "monitor", reason: "r" } }"#;
+        let policy = json!({ "name": "p", "source": policy }).to_string();
+        for (method, path, body) in [
+            (
+                "PUT",
+                "/localities/hall",
+                r#"{"name":"Hall","x":0,"y":0,"width":1,"height":1}"#,
+            ),
+            (
+                "PUT",
+                "/assets/a1",
+                r#"{"kind":"fan","name":"Fan","locality":"hall"}"#,
+            ),
+            ("PUT", "/parts/p1", &part),
+            (
+                "PUT",
+                "/technicians/t1",
+                r#"{"name":"Tom","time_zone":"Europe/Berlin","shifts":[]}"#,
+            ),
+            ("POST", "/policies", &policy),
+            (
+                "POST",
+                "/workflows",
+                r#"{"name":"w","source":"fn run(event) { 1 }"}"#,
+            ),
+            ("POST", "/tokens", r#"{"role":"agent","name":"a"}"#),
+        ] {
+            let answer = server
+                .ask(method, &format!("/api/v1{path}"), &token, body)
+                .await;
+            assert!(answer.status.is_success(), "{path}: {:?}", answer.body);
+        }
+        let listed = server.ask("GET", "/api/v1/tokens", &token, "").await.json();
+        let issued = listed["tokens"].as_array().expect("tokens");
+        let issued = issued
+            .iter()
+            .find(|t| t["name"] == "a")
+            .expect("the agent's");
+        let path = format!("/api/v1/tokens/{}", issued["id"].as_str().expect("an id"));
+        assert_eq!(server.ask("DELETE", &path, &token, "").await.status, 204);
+
+        let db = &server.app.db.read;
+        let rows: Vec<audit::audit::Model> = all(db, "SELECT * FROM audit ORDER BY seq", vec![])
+            .await
+            .expect("the chain");
+        let by_olga = rows.iter().filter(|row| row.actor == "olga");
+        let verbs: Vec<&str> = by_olga.map(|row| row.verb.as_str()).collect();
+        assert_eq!(
+            verbs,
+            [
+                "put_locality",
+                "put_asset",
+                "put_part",
+                "put_technician",
+                "activate_policy",
+                "activate_workflow",
+                "issue_token",
+                "revoke_token",
+            ]
+        );
+        assert_eq!(audit::first_broken(db).await.expect("the chain"), None);
     }
 }

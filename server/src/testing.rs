@@ -226,7 +226,7 @@ impl TestServer {
     /// A token of this role.
     pub async fn token(&self, role: Role, name: &str) -> String {
         let tx = begin(&self.app.db.write).await.expect("a transaction");
-        let issued = tokens::issue_in(&tx, self.app.now_ms(), role, name).await;
+        let issued = tokens::issue_in(&tx, self.app.now_ms(), "test", role, name).await;
         tx.commit().await.expect("a commit");
         issued.expect("a token").1
     }

@@ -162,7 +162,7 @@ pub async fn claim_cell_token(
     let hash = auth::hash(&body.claim_secret);
     let tx = store::begin(&app.db.write).await?;
     let cell = store::cells::claim_token(&tx, app.now_ms(), &code, &hash).await?;
-    let (_, token) = tokens::issue_in(&tx, app.now_ms(), Role::Cell, &cell).await?;
+    let (_, token) = tokens::issue_in(&tx, app.now_ms(), &cell, Role::Cell, &cell).await?;
     tx.commit().await?;
     Ok(Json(CellToken { cell, token }))
 }
