@@ -155,6 +155,7 @@ CREATE TABLE policy_revision (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (name, digest)
 );
+CREATE UNIQUE INDEX policy_revision_active ON policy_revision (name) WHERE active;
 CREATE TABLE workflow_revision (
     name TEXT NOT NULL,
     digest TEXT NOT NULL,
@@ -163,6 +164,7 @@ CREATE TABLE workflow_revision (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (name, digest)
 );
+CREATE UNIQUE INDEX workflow_revision_active ON workflow_revision (name) WHERE active;
 CREATE TABLE decision (
     id TEXT PRIMARY KEY,
     asset TEXT NOT NULL,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tokio::sync::Semaphore;
 
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
@@ -14,6 +15,9 @@ use crate::config::Config;
 use crate::queue::{LeaseSettings, Queue};
 use crate::store::{self, Database};
 use crate::telemetry::{HeadLimits, Telemetry};
+
+/// How many uploads are held in memory at once; more wait for their turn.
+pub const MAX_UPLOADS: usize = 4;
 
 /// The process's parts.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ pub struct Inner {
     pub telemetry: Telemetry,
     /// Bytes by digest.
     pub artifacts: Artifacts,
+    /// Turns of uploads: each is held in memory until its digest is known.
+    pub uploads: Semaphore,
     /// Time.
     pub clock: Clock,
     /// Names this database's history: events of another instance have other numbers.
@@ -73,6 +79,7 @@ impl App {
             queue,
             telemetry,
             artifacts,
+            uploads: Semaphore::new(MAX_UPLOADS),
             clock,
             instance,
         };

@@ -142,9 +142,15 @@ impl Config {
                 "`server.listen` is beyond loopback, which needs `server.authentication = true`",
             ));
         }
+        self.check_intervals().map_err(Error::custom)?;
         if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms.cast_unsigned() {
             return Err(Error::custom(
                 "`queue.heartbeat_ms` must be under half of `queue.lease_ms`",
+            ));
+        }
+        if self.builds.heartbeat_ms >= self.builds.lease_ms {
+            return Err(Error::custom(
+                "`builds.heartbeat_ms` must be under `builds.lease_ms`",
             ));
         }
         if self.queue.concurrency == 0 {
@@ -154,6 +160,24 @@ impl Config {
             return Err(Error::custom("`artifacts.store` must be `folder` or `s3`"));
         }
         Ok(self)
+    }
+}
+
+impl Config {
+    /// A lease that ends before it begins, or a pause of nothing, would keep the process busy with itself.
+    fn check_intervals(&self) -> Result<(), String> {
+        let positive = [
+            ("queue.lease_ms", self.queue.lease_ms > 0),
+            ("queue.heartbeat_ms", self.queue.heartbeat_ms > 0),
+            ("queue.poll_ms", self.queue.poll_ms > 0),
+            ("builds.lease_ms", self.builds.lease_ms > 0),
+            ("builds.heartbeat_ms", self.builds.heartbeat_ms > 0),
+            ("telemetry.flush_ms", self.telemetry.flush_ms > 0),
+        ];
+        match positive.into_iter().find(|(_, is_positive)| !is_positive) {
+            Some((name, _)) => Err(format!("`{name}` must be at least 1")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -167,7 +191,7 @@ fn merge(base: &mut Table, over: Table) -> Result<(), String> {
         };
         for (key, value) in values {
             if !known.contains_key(&key) {
-                return Err(format!("unknown key `{section}.{key}`"));
+                return Err(unknown_key(&section, &key, known));
             }
             known.insert(key, value);
         }
@@ -175,7 +199,13 @@ fn merge(base: &mut Table, over: Table) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets `FOREWRIGHT_<SECTION>_<KEY>`; names that match no setting belong to somebody else.
+fn unknown_key(section: &str, key: &str, known: &Table) -> String {
+    let known: Vec<_> = known.keys().map(String::as_str).collect();
+    let known = known.join(", ");
+    format!("unknown key `{section}.{key}`; `[{section}]` has {known}")
+}
+
+/// Sets `FOREWRIGHT_<SECTION>_<KEY>`; names that begin with no section belong to somebody else.
 fn apply_environment(base: &mut Table, name: &str, text: &str) -> Result<(), String> {
     let lower = name.to_lowercase();
     let path = if name == "DATABASE_URL" {
@@ -191,9 +221,10 @@ fn apply_environment(base: &mut Table, name: &str, text: &str) -> Result<(), Str
     let Some(Value::Table(known)) = base.get_mut(section) else {
         return Ok(());
     };
-    let Some(slot) = known.get_mut(key) else {
-        return Ok(());
-    };
+    if !known.contains_key(key) {
+        return Err(unknown_key(section, key, known));
+    }
+    let slot = &mut known[key];
     let number = text.replace('_', "");
     *slot = match slot {
         Value::Integer(_) => number
@@ -269,5 +300,51 @@ mod tests {
             error.to_string().contains("unknown key `queue.lease`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_named_and_those_of_others_are_left_alone() {
+        let error = with(&[("FOREWRIGHT_QUEUE_LEAS_MS", "20000")]).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "settings `FOREWRIGHT_QUEUE_LEAS_MS`: unknown key `queue.leas_ms`; \
+             `[queue]` has concurrency, heartbeat_ms, lease_ms, poll_ms"
+        );
+        for other in [
+            "LOG",
+            "SERVER",
+            "TOKEN",
+            "SEED",
+            "KILLS",
+            "BINARY",
+            "TEST_POSTGRES",
+        ] {
+            with(&[(&format!("FOREWRIGHT_{other}"), "x")]).expect(other);
+        }
+    }
+
+    #[test]
+    fn intervals_that_cannot_work_are_refused() {
+        for (name, value, said) in [
+            (
+                "BUILDS_HEARTBEAT_MS",
+                "60000",
+                "`builds.heartbeat_ms` must be under",
+            ),
+            (
+                "BUILDS_LEASE_MS",
+                "-1",
+                "`builds.lease_ms` must be at least 1",
+            ),
+            (
+                "QUEUE_LEASE_MS",
+                "-1",
+                "`queue.lease_ms` must be at least 1",
+            ),
+            ("QUEUE_POLL_MS", "0", "`queue.poll_ms` must be at least 1"),
+        ] {
+            let error = with(&[(&format!("FOREWRIGHT_{name}"), value)]).expect_err(name);
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 }

@@ -81,6 +81,25 @@ impl ApiError {
         .with("id", id)
     }
 
+    /// 405: the path is known, what is to be done with it is not.
+    pub fn method_not_allowed(method: &str, path: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("`{path}` cannot be asked with {method}; the header `Allow` says with what"),
+        )
+    }
+
+    /// 408: the body came too slowly.
+    pub fn too_slow(limit_s: u64) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            format!("the body did not arrive within {limit_s} seconds; send it again"),
+        )
+        .with("limit_s", limit_s)
+    }
+
     /// 409: an old fence or epoch.
     pub fn stale(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "stale", detail)
@@ -119,6 +138,11 @@ impl ApiError {
     /// 422: understood but refused.
     pub fn refused(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// 429: more of these than the server keeps.
+    pub fn too_many(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
     }
 
     /// 503: try again.
@@ -239,6 +263,9 @@ impl From<crate::store::StoreError> for ApiError {
             StoreError::Stale { .. } => Self::stale(error.to_string()),
             StoreError::Refused { code, message } if WRONG_STATE.contains(&code) => {
                 Self::wrong_state(code, message)
+            }
+            StoreError::Refused { code, message } if code == "too_many_enrolments" => {
+                Self::too_many(code, message)
             }
             StoreError::Refused { code, message } => Self::refused(code, message),
             StoreError::Database(error) => error.into(),

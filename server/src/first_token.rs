@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde_json::json;
 
 use crate::app::App;
 use crate::auth::{self, Role};
@@ -80,7 +81,10 @@ async fn store_operator(
         created_at: now,
         revoked_at: None,
     };
-    store::tokens::insert(tx, row).await
+    let id = row.id.clone();
+    let detail = json!({ "role": row.role, "name": row.subject });
+    store::tokens::insert(tx, row).await?;
+    store::audit::record(tx, now, "server", "issue_token", &id, &detail).await
 }
 
 /// The secret in the file, or a new one put there; readable by its owner alone.
@@ -139,5 +143,8 @@ mod tests {
         assert!(FirstToken::of(&app).await.unwrap().is_none());
         assert!(!folder.path().join(FILE).exists());
         assert_eq!(store::tokens::list(&app.db.read).await.unwrap().len(), 1);
+        let issued = "SELECT COUNT(*) AS n FROM audit WHERE verb = 'issue_token'";
+        let issued = store::database::number(&app.db.read, issued, vec![]).await;
+        assert_eq!(issued.unwrap(), Some(1), "and the chain tells of it");
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
+use serde_json::json;
 use std::collections::BTreeMap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -163,18 +164,24 @@ impl Process {
 /// Puts the shipped scripts where a user's would go, unless there is one of that name already.
 async fn install_shipped(app: &App) -> anyhow::Result<()> {
     let sorts = [
-        (Scripts::Workflows, &shipped::WORKFLOWS[..]),
-        (Scripts::Policies, &shipped::POLICIES[..]),
+        (
+            Scripts::Workflows,
+            "activate_workflow",
+            &shipped::WORKFLOWS[..],
+        ),
+        (Scripts::Policies, "activate_policy", &shipped::POLICIES[..]),
     ];
-    for (sort, scripts) in sorts {
+    for (sort, verb, scripts) in sorts {
         let known = sort.list(&app.db.write).await?;
         for script in scripts
             .iter()
             .filter(|s| known.iter().all(|k| k.name != s.name))
         {
             let tx = store::begin(&app.db.write).await?;
-            sort.activate(&tx, app.now_ms(), script.name, script.source)
-                .await?;
+            let now = app.now_ms();
+            let stored = sort.activate(&tx, now, script.name, script.source).await?;
+            let detail = json!({ "revision": stored.digest });
+            store::audit::record(&tx, now, "server", verb, script.name, &detail).await?;
             tx.commit().await?;
         }
     }

@@ -4,12 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
+use tower::ServiceExt;
 
+use crate::api::tokens;
+use crate::app::App;
+use crate::auth::Role;
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::host::{ArtifactBytes, Telemetry, Trouble};
 use crate::queue::{LeaseSettings, Queue};
 use crate::store::runs::{self, NewRun};
@@ -159,5 +167,92 @@ impl Telemetry for Silent {
         _: i64,
     ) -> BoxFuture<'a, Result<BTreeMap<String, Samples>, Trouble>> {
         Box::pin(async { Ok(BTreeMap::new()) })
+    }
+}
+
+/// A server without a listener, over a folder of its own.
+pub struct TestServer {
+    /// What it serves.
+    pub app: App,
+    _folder: TempDir,
+}
+
+/// What a test server answered.
+pub struct Answered {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answered {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
+    }
+
+    /// The code of a problem of this status.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{:?}", self.body);
+        assert_eq!(
+            self.headers[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl TestServer {
+    /// One with settings of its own, named as in the environment.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let data = folder.path().display().to_string();
+        let settings = settings
+            .iter()
+            .copied()
+            .chain([("FOREWRIGHT_SERVER_DATA", &*data)])
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::load(None, settings).expect("settings");
+        let app = App::open(config, Clock::default()).await.expect("an app");
+        Self {
+            app,
+            _folder: folder,
+        }
+    }
+
+    /// A token of this role.
+    pub async fn token(&self, role: Role, name: &str) -> String {
+        let tx = begin(&self.app.db.write).await.expect("a transaction");
+        let issued = tokens::issue_in(&tx, self.app.now_ms(), "test", role, name).await;
+        tx.commit().await.expect("a commit");
+        issued.expect("a token").1
+    }
+
+    /// Asks, with a token if there is one.
+    pub async fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> Answered {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Body::from(body.to_owned()));
+        self.send(request.expect("a request")).await
+    }
+
+    /// Asks what the test has put together.
+    pub async fn send(&self, request: Request<Body>) -> Answered {
+        let answer = crate::router::router(self.app.clone()).oneshot(request);
+        let (parts, body) = answer.await.expect("infallible").into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        Answered {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.expect("a body"),
+        }
     }
 }

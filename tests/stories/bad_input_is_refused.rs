@@ -105,6 +105,38 @@ async fn cases(server: &Server) -> Vec<Case> {
             &["what", "id"],
         ),
         case(
+            "a path that is misspelt",
+            get("/assest"),
+            404,
+            "not_found",
+            &["what", "id"],
+        ),
+        case(
+            "a method that a path does not have",
+            operator.request(Method::DELETE, "/assets"),
+            405,
+            "method_not_allowed",
+            &[],
+        ),
+        case(
+            "a tick about an asset nobody has",
+            post(operator, "/fleet/ticks", &json!({ "about": ["nobody"] })),
+            404,
+            "not_found",
+            &["what", "id", "unknown"],
+        ),
+        case(
+            "an enrolment that is long",
+            post(
+                &server.anonymous,
+                "/enrolments",
+                &json!({ "name": "c1", "machine": { "is": "x".repeat(17_000) } }),
+            ),
+            413,
+            "too_large",
+            &["limit_bytes"],
+        ),
+        case(
             "a token nobody knows",
             bad_token.request(Method::GET, "/assets"),
             401,
@@ -255,10 +287,10 @@ async fn each_kind_of_bad_input_has_a_problem_of_its_own() {
                 case.what
             );
         }
-        // Two things may be unknown; everything else has a code of its own.
+        // Several things may be unknown or too large; everything else has a code of its own.
         let new = codes.insert(case.code);
         assert!(
-            new || case.code == "not_found",
+            new || ["not_found", "too_large"].contains(&case.code),
             "{}: `{}`",
             case.what,
             case.code

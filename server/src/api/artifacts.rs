@@ -1,6 +1,7 @@
 //! Artifacts: immutable bytes by digest, whole or in part.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -17,6 +18,9 @@ use crate::auth;
 use crate::error::{ApiError, ApiResult, Problem};
 use crate::extract::{Json, Path, Query};
 use crate::store;
+
+/// How long the bytes of one upload may take to arrive.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Who made an artifact.
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,7 +170,9 @@ pub async fn get_artifact(
 #[utoipa::path(put, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
     params(("digest" = String, Path, example = "sha256:…")),
     request_body(content = String, content_type = "application/octet-stream"),
-    responses((status = 201, body = Stored)))]
+    responses((status = 201, body = Stored),
+        (status = 408, description = "The bytes came too slowly.",
+            body = Problem, content_type = "application/problem+json")))]
 pub async fn put_artifact(
     app: App,
     _: auth::Uploader,
@@ -179,8 +185,12 @@ pub async fn put_artifact(
         .unwrap_or("application/octet-stream");
     let media = media.to_owned();
     let limit = app.config.server.max_artifact_bytes;
-    let bytes = axum::body::to_bytes(request.into_body(), limit)
+    let _turn = app.uploads.acquire().await.map_err(ApiError::internal)?;
+    let bytes = axum::body::to_bytes(request.into_body(), limit);
+    // Whoever stops sending must not keep their turn.
+    let bytes = tokio::time::timeout(UPLOAD_PATIENCE, bytes)
         .await
+        .map_err(|_| ApiError::too_slow(UPLOAD_PATIENCE.as_secs()))?
         .map_err(|_| ApiError::too_large(limit))?;
     let size_bytes = bytes.len() as u64;
     let digest = app.artifacts.put_claimed(&digest, bytes).await?;

@@ -175,7 +175,7 @@ pub async fn get_asset(
     request_body = AssetView, responses((status = 200, body = AssetView)))]
 pub async fn put_asset(
     app: App,
-    _: auth::Operator,
+    who: auth::Operator,
     Path(id): Path<String>,
     Json(mut body): Json<AssetView>,
 ) -> ApiResult<Json<AssetView>> {
@@ -186,6 +186,10 @@ pub async fn put_asset(
         return Err(ApiError::refused("invalid_cost", detail).with("field", "outage_cost_per_hour"));
     }
     let asset = Asset::from(body);
-    store::assets::put(&app.db.write, app.now_ms(), &asset).await?;
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::assets::put(&tx, now, &asset).await?;
+    store::audit::record_put(&tx, now, actor, "put_asset", &asset.id, &asset).await?;
+    tx.commit().await?;
     Ok(Json(asset.into()))
 }

@@ -10,9 +10,12 @@ use super::name::checked_name;
 use super::tokens;
 use crate::app::App;
 use crate::auth::{self, Role};
-use crate::error::ApiResult;
-use crate::extract::{Json, Path};
+use crate::error::{ApiResult, Problem};
+use crate::extract::{Json, Path, SmallJson};
 use crate::store::{self, cells::NewEnrolment};
+
+/// The most a request without a token may send.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// A cell that wants to work.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -93,10 +96,13 @@ impl From<store::cells::enrolment::Model> for EnrolmentView {
 
 /// Ask to become a cell. Needs no token; nothing happens until an operator approves the code.
 #[utoipa::path(post, path = "/api/v1/enrolments", tag = "cells", security(()),
-    request_body = NewEnrolmentBody, responses((status = 201, body = EnrolmentRequested)))]
+    request_body(content = NewEnrolmentBody, description = "At most 16 KiB."),
+    responses((status = 201, body = EnrolmentRequested),
+        (status = 429, description = "Too many wait for an operator.",
+            body = Problem, content_type = "application/problem+json")))]
 pub async fn create_enrolment(
     app: App,
-    Json(body): Json<NewEnrolmentBody>,
+    SmallJson(body): SmallJson<MAX_BODY_BYTES, NewEnrolmentBody>,
 ) -> ApiResult<(StatusCode, Json<EnrolmentRequested>)> {
     let name = checked_name("name", body.name)?;
     let code = new_code();
@@ -151,12 +157,12 @@ pub async fn approve_enrolment(
 pub async fn claim_cell_token(
     app: App,
     Path(code): Path<String>,
-    Json(body): Json<TokenClaim>,
+    SmallJson(body): SmallJson<MAX_BODY_BYTES, TokenClaim>,
 ) -> ApiResult<Json<CellToken>> {
     let hash = auth::hash(&body.claim_secret);
     let tx = store::begin(&app.db.write).await?;
     let cell = store::cells::claim_token(&tx, app.now_ms(), &code, &hash).await?;
-    let (_, token) = tokens::issue_in(&tx, app.now_ms(), Role::Cell, &cell).await?;
+    let (_, token) = tokens::issue_in(&tx, app.now_ms(), &cell, Role::Cell, &cell).await?;
     tx.commit().await?;
     Ok(Json(CellToken { cell, token }))
 }

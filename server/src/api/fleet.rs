@@ -1,12 +1,15 @@
 //! The fleet: score it and ask the policy now, instead of at the next tick.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth;
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, Problem};
 use crate::extract::Json;
+use crate::store::{self, StoreError, scripts::Scripts};
 
 /// What to score and ask about.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,12 +37,18 @@ pub struct TickReport {
 
 /// Score the fleet and ask the policy now.
 #[utoipa::path(post, path = "/api/v1/fleet/ticks", tag = "predictions", request_body = TickRequest,
-    responses((status = 200, body = TickReport)))]
+    responses((status = 200, body = TickReport),
+        (status = 404, description = "An asset to score is unknown.",
+            body = Problem, content_type = "application/problem+json")))]
 pub async fn tick(
     app: App,
     _: auth::Operator,
     Json(body): Json<TickRequest>,
 ) -> ApiResult<Json<TickReport>> {
+    known_assets(&app, body.about.as_deref().unwrap_or_default()).await?;
+    if body.ask {
+        known_policy(&app, &app.config.fleet.policy).await?;
+    }
     let tick = crate::fleet::tick(&app, body.about.as_deref(), body.ask)
         .await
         .map_err(ApiError::internal)?;
@@ -47,4 +56,55 @@ pub async fn tick(
         scored: tick.scored,
         decisions: tick.decisions,
     }))
+}
+
+async fn known_assets(app: &App, about: &[String]) -> ApiResult<()> {
+    if about.is_empty() {
+        return Ok(());
+    }
+    let assets = store::assets::list(&app.db.read).await?;
+    let known: BTreeSet<&str> = assets.iter().map(|a| a.id.as_str()).collect();
+    let unknown = about.iter().filter(|id| !known.contains(id.as_str()));
+    let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::not_found("asset", &unknown.join("`, `")).with("unknown", unknown))
+}
+
+async fn known_policy(app: &App, name: &str) -> ApiResult<()> {
+    match Scripts::Policies.active(&app.db.read, name).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Unknown { .. }) => {
+            let detail = format!(
+                "the setting `fleet.policy` names `{name}`, which is no stored policy; store it \
+                 or name another"
+            );
+            Err(ApiError::refused("unknown_policy", detail).with("policy", name))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::auth::Role;
+    use crate::testing::TestServer;
+
+    #[tokio::test]
+    async fn a_tick_about_nothing_known_is_refused() {
+        let server = TestServer::with(&[("FOREWRIGHT_FLEET_POLICY", "nobody_wrote_it")]).await;
+        let token = server.token(Role::Operator, "olga").await;
+        let path = "/api/v1/fleet/ticks";
+        let about = r#"{"about":["a1","a2"],"ask":false}"#;
+        let refused = server.ask("POST", path, &token, about).await;
+        assert_eq!(refused.problem(404), "not_found");
+        assert_eq!(refused.json()["detail"], "no asset `a1`, `a2`");
+        assert_eq!(refused.json()["unknown"][1], "a2");
+
+        let refused = server.ask("POST", path, &token, "{}").await;
+        assert_eq!(refused.problem(422), "unknown_policy");
+        let scored = server.ask("POST", path, &token, r#"{"ask":false}"#).await;
+        assert_eq!(scored.status, 200, "{:?}", scored.body);
+    }
 }

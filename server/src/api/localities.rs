@@ -85,7 +85,7 @@ pub async fn get_locality(
     request_body = LocalityView, responses((status = 200, body = LocalityView)))]
 pub async fn put_locality(
     app: App,
-    _: auth::Operator,
+    who: auth::Operator,
     Path(id): Path<String>,
     Json(body): Json<LocalityView>,
 ) -> ApiResult<Json<LocalityView>> {
@@ -98,6 +98,10 @@ pub async fn put_locality(
         height: body.height,
         power_limit_w: body.power_limit_w,
     };
-    store::localities::put(&app.db.write, app.now_ms(), &locality).await?;
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::localities::put(&tx, now, &locality).await?;
+    store::audit::record_put(&tx, now, actor, "put_locality", &locality.id, &locality).await?;
+    tx.commit().await?;
     Ok(Json(locality.into()))
 }

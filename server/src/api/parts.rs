@@ -81,7 +81,7 @@ pub async fn get_part(
     request_body = PartView, responses((status = 200, body = PartView)))]
 pub async fn put_part(
     app: App,
-    _: auth::Engineer,
+    who: auth::Engineer,
     Path(id): Path<String>,
     Json(body): Json<PartView>,
 ) -> ApiResult<Json<PartView>> {
@@ -96,6 +96,10 @@ pub async fn put_part(
         swap_minutes: body.swap_minutes,
         skills: body.skills,
     };
-    store::parts::put(&app.db.write, app.now_ms(), &part).await?;
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::parts::put(&tx, now, &part).await?;
+    store::audit::record_put(&tx, now, actor, "put_part", &part.id, &part).await?;
+    tx.commit().await?;
     Ok(Json(part.into()))
 }

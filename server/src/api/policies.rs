@@ -3,6 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use workflows::script::{Script, ScriptError, check_policy as check, policy_definitions};
 
@@ -52,7 +53,7 @@ pub async fn get_policy(
     responses((status = 201, body = ScriptView)))]
 pub async fn put_policy(
     app: App,
-    _: auth::Engineer,
+    who: auth::Engineer,
     Json(body): Json<NewScript>,
 ) -> ApiResult<(StatusCode, Json<ScriptView>)> {
     let name = checked_name("name", body.name)?;
@@ -60,10 +61,13 @@ pub async fn put_policy(
     if !problems.is_empty() {
         return Err(refusal(&problems));
     }
+    let now = app.now_ms();
     let tx = store::begin(&app.db.write).await?;
     let stored = Scripts::Policies
-        .activate(&tx, app.now_ms(), &name, &body.source)
+        .activate(&tx, now, &name, &body.source)
         .await?;
+    let detail = json!({ "revision": stored.digest });
+    store::audit::record(&tx, now, &who.0.subject, "activate_policy", &name, &detail).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }

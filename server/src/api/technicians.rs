@@ -182,14 +182,26 @@ pub async fn get_technician(
     responses((status = 200, body = TechnicianView)))]
 pub async fn put_technician(
     app: App,
-    _: auth::Operator,
+    who: auth::Operator,
     Path(id): Path<String>,
     Json(mut body): Json<TechnicianView>,
 ) -> ApiResult<Json<TechnicianView>> {
     body.id = checked_name("id", id)?;
     check(&body)?;
     let technician = Technician::from(body);
-    store::technicians::put(&app.db.write, app.now_ms(), &technician).await?;
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::technicians::put(&tx, now, &technician).await?;
+    store::audit::record_put(
+        &tx,
+        now,
+        actor,
+        "put_technician",
+        &technician.id,
+        &technician,
+    )
+    .await?;
+    tx.commit().await?;
     Ok(Json(technician.into()))
 }
 

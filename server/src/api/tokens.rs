@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
 
@@ -78,7 +79,7 @@ pub async fn list_tokens(app: App, _: auth::Operator) -> ApiResult<Json<TokenLis
     responses((status = 201, body = TokenIssued)))]
 pub async fn create_token(
     app: App,
-    _: auth::Operator,
+    who: auth::Operator,
     Json(body): Json<NewToken>,
 ) -> ApiResult<(StatusCode, Json<TokenIssued>)> {
     if body.role == Role::Cell {
@@ -86,7 +87,10 @@ pub async fn create_token(
         return Err(ApiError::refused("cells_enrol", detail).with("field", "role"));
     }
     let name = checked_name("name", body.name)?;
-    let (id, token) = issue_in(&app.db.write, app.now_ms(), body.role, &name).await?;
+    let tx = store::begin(&app.db.write).await?;
+    let actor = &who.0.subject;
+    let (id, token) = issue_in(&tx, app.now_ms(), actor, body.role, &name).await?;
+    tx.commit().await?;
     Ok((StatusCode::CREATED, Json(TokenIssued { id, token })))
 }
 
@@ -95,19 +99,24 @@ pub async fn create_token(
     params(("id" = String, Path)), responses((status = 204)))]
 pub async fn revoke_token(
     app: App,
-    _: auth::Operator,
+    who: auth::Operator,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    if store::tokens::revoke(&app.db.write, app.now_ms(), &id).await? {
-        return Ok(StatusCode::NO_CONTENT);
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    if !store::tokens::revoke(&tx, now, &id).await? {
+        return Err(ApiError::not_found("token", &id));
     }
-    Err(ApiError::not_found("token", &id))
+    store::audit::record(&tx, now, actor, "revoke_token", &id, &Value::Null).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a token and stores its hash; answers its id and the secret.
+/// Makes a token and stores its hash; answers its id and the secret. To be called in a transaction.
 pub async fn issue_in(
     db: &impl sea_orm::ConnectionTrait,
     now: i64,
+    actor: &str,
     role: Role,
     subject: &str,
 ) -> ApiResult<(String, String)> {
@@ -122,5 +131,7 @@ pub async fn issue_in(
     };
     let id = row.id.clone();
     store::tokens::insert(db, row).await?;
+    let detail = json!({ "role": role.name(), "name": subject });
+    store::audit::record(db, now, actor, "issue_token", &id, &detail).await?;
     Ok((id, secret))
 }

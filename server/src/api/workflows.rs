@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use workflows::script::{Script, ScriptError, check_workflow as check};
 
@@ -51,7 +52,7 @@ pub async fn get_workflow(
     responses((status = 201, body = ScriptView)))]
 pub async fn put_workflow(
     app: App,
-    _: auth::Engineer,
+    who: auth::Engineer,
     Json(body): Json<NewScript>,
 ) -> ApiResult<(StatusCode, Json<ScriptView>)> {
     let name = checked_name("name", body.name)?;
@@ -59,10 +60,21 @@ pub async fn put_workflow(
     if !problems.is_empty() {
         return Err(refusal(&problems));
     }
+    let now = app.now_ms();
     let tx = store::begin(&app.db.write).await?;
     let stored = Scripts::Workflows
-        .activate(&tx, app.now_ms(), &name, &body.source)
+        .activate(&tx, now, &name, &body.source)
         .await?;
+    let detail = json!({ "revision": stored.digest });
+    store::audit::record(
+        &tx,
+        now,
+        &who.0.subject,
+        "activate_workflow",
+        &name,
+        &detail,
+    )
+    .await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }

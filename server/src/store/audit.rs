@@ -1,7 +1,8 @@
 //! Who did what: an append-only chain in which every row carries the hash of the one before.
 
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::database::{execute, one, to_json};
 use super::{StoreError, events, sha256_hex};
@@ -42,6 +43,20 @@ pub async fn record(
                VALUES ($1, $2, $3, $4, $5, $6)";
     execute(db, sql, values![now, actor, verb, subject, detail, hash]).await?;
     Ok(())
+}
+
+/// Records that somebody stored a document: its digest, as it may be long and stands in a table of its own.
+pub async fn record_put<T: Serialize>(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    verb: &str,
+    subject: &str,
+    document: &T,
+) -> Result<(), StoreError> {
+    let digest = sha256_hex(to_json("document", document)?.as_bytes());
+    let detail = json!({ "digest": format!("sha256:{digest}") });
+    record(db, now, actor, verb, subject, &detail).await
 }
 
 /// The number of the first row that does not follow from the one before, if somebody changed the chain.

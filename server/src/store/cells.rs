@@ -46,12 +46,36 @@ pub struct NewEnrolment<'a> {
     pub secret_hash: &'a str,
 }
 
+/// How many requests may wait for an operator: they need no token, so that anybody could fill the table with them.
+pub const MAX_PENDING: i64 = 100;
+
+/// How long a request may wait before it makes room for another.
+const PENDING_KEPT_MS: i64 = 24 * 3_600_000;
+
 /// Keeps a request.
+///
+/// # Errors
+///
+/// `too_many_enrolments` when more wait than an operator could look at.
 pub async fn enrol(
     db: &impl ConnectionTrait,
     now: i64,
     new: NewEnrolment<'_>,
 ) -> Result<(), StoreError> {
+    if pending(db).await? >= MAX_PENDING {
+        // Whoever filled the table must not keep cells out for ever.
+        let sql = "DELETE FROM enrolment WHERE state = 'pending' AND created_at < $1";
+        execute(db, sql, values![now - PENDING_KEPT_MS]).await?;
+        if pending(db).await? >= MAX_PENDING {
+            return Err(StoreError::refused(
+                "too_many_enrolments",
+                format_args!(
+                    "{MAX_PENDING} enrolments wait for an operator; have those that are known \
+                     approved, or ask again tomorrow, when the others have expired"
+                ),
+            ));
+        }
+    }
     let sql = "INSERT INTO enrolment (code, name, machine, secret_hash, state, created_at) \
                VALUES ($1, $2, $3, $4, 'pending', $5)";
     let machine = to_json("machine", new.machine)?;
@@ -60,6 +84,11 @@ pub async fn enrol(
     let detail = json!({ "name": new.name });
     events::record(db, now, "enrolment.requested", new.code, &detail).await?;
     Ok(())
+}
+
+async fn pending(db: &impl ConnectionTrait) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) AS n FROM enrolment WHERE state = 'pending'";
+    Ok(number(db, sql, values![]).await?.unwrap_or_default())
 }
 
 /// Every request, newest first.
