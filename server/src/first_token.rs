@@ -41,7 +41,7 @@ impl FirstToken {
         let tx = store::begin(&app.db.write).await?;
         if store::settings::get_or_set(&tx, SETTING, &hash).await? != hash {
             tx.rollback().await?;
-            std::fs::remove_file(&file)?;
+            remove(&file)?;
             return Ok(None);
         }
         store_operator(&tx, app.now_ms(), hash).await?;
@@ -51,7 +51,7 @@ impl FirstToken {
 
     /// It has been shown: from now on only its hash exists.
     pub fn seen(&self) -> std::io::Result<()> {
-        std::fs::remove_file(&self.file)
+        remove(&self.file)
     }
 }
 
@@ -87,6 +87,14 @@ async fn store_operator(
     store::audit::record(tx, now, "server", "issue_token", &id, &detail).await
 }
 
+/// Several processes may share the folder, and another one may have been faster.
+fn remove(file: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// The secret in the file, or a new one put there; readable by its owner alone.
 fn keep_secret(file: &Path) -> std::io::Result<String> {
     match std::fs::read_to_string(file) {
@@ -98,8 +106,14 @@ fn keep_secret(file: &Path) -> std::io::Result<String> {
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     new.write_all(secret.as_bytes())?;
     new.as_file().sync_all()?;
-    new.persist(file)?;
-    Ok(secret)
+    match new.persist_noclobber(file) {
+        Ok(_) => Ok(secret),
+        // Another process of this folder was faster: there is one secret, and both know it.
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+            std::fs::read_to_string(file)
+        }
+        Err(error) => Err(error.error),
+    }
 }
 
 #[cfg(test)]

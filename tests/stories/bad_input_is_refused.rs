@@ -106,7 +106,7 @@ async fn cases(server: &Server) -> Vec<Case> {
         ),
         case(
             "a path that is misspelt",
-            get("/assest"),
+            get("/nothing"),
             404,
             "not_found",
             &["what", "id"],

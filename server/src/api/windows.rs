@@ -122,19 +122,24 @@ async fn answer(
 ) -> ApiResult<Json<WindowView>> {
     let tx = store::begin(&app.db.write).await?;
     let (now, by) = (app.now_ms(), who.0.subject.as_str());
-    let mut window = store::windows::set_state(&tx, now, by, id, state).await?;
-    // The run that proposed it may be asking; the same person need not say it twice.
-    if let Some(asked) = store::approvals::about_window(&tx, &window.run, id).await?
-        && (who.0.role == Role::Operator || who.0.role.name() == asked.role)
-    {
-        let given = store::approvals::Answer {
-            by,
-            answer: state == WindowState::Accepted,
-            comment: None,
-        };
-        store::approvals::answer(&tx, now, &asked.id, given).await?;
-        window = store::windows::get(&tx, id).await?;
+    let window = store::windows::get(&tx, id).await?;
+    // The run that proposed it may be asking: its approval's answer is the window's.
+    let asked = store::approvals::about_window(&tx, &window.run, id).await?;
+    let mine = |role: &str| who.0.role == Role::Operator || who.0.role.name() == role;
+    match asked.filter(|asked| mine(&asked.role)) {
+        Some(asked) => {
+            let given = store::approvals::Answer {
+                by,
+                answer: state == WindowState::Accepted,
+                comment: None,
+            };
+            store::approvals::answer(&tx, now, &asked.id, given).await?;
+        }
+        None => {
+            store::windows::set_state(&tx, now, by, id, state).await?;
+        }
     }
+    let window = store::windows::get(&tx, id).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(window.into()))

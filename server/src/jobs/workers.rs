@@ -734,7 +734,8 @@ mod tests {
         }
         let run = runs::get(&f.db.read, &id).await.unwrap();
         assert_eq!(run.state, "failed");
-        assert!(run.failure.unwrap().contains("attempts_exhausted"));
+        let failure: Value = serde_json::from_str(&run.failure.unwrap()).unwrap();
+        assert_eq!(failure["code"], "attempts_exhausted");
         let late = Claimed(steps::at(&f.db.read, &id, ADVANCE).await.unwrap());
         let late = queue::advance(&f.db.write, f.now(), &late, Advance::Over).await;
         assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");

@@ -2,6 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 use serde_json::json;
+use workflows::run::RunFailure;
 
 use crate::store::database::{all, execute, notify, skip_locked};
 use crate::store::runs::RunEnd;
@@ -119,9 +120,6 @@ async fn give_up(
                lease_until = NULL, ended_at = $4 WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let values = values![step.id.as_str(), step.fence, message.as_str(), now];
     execute(db, sql, values).await?;
-    let failure = json!({ "failure": {
-        "kind": "run", "code": "attempts_exhausted", "message": message,
-        "retryable": false, "position": null,
-    }});
+    let failure = json!(RunFailure::of_run("attempts_exhausted", &message, None));
     runs::end(db, now, &step.run_id, &RunEnd::Failed(failure)).await
 }

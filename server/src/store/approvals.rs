@@ -88,16 +88,18 @@ pub async fn answer(
     }
     let told = json!({ "answer": given.answer, "by": given.by, "comment": given.comment });
     let outcome = CallOutcome::Ok(told);
-    answer_window(db, now, &row, given).await?;
     journal::answer(db, now, &row.run_id, &row.position, &outcome).await?;
     steps::wake(db, now, &row.run_id, steps::ADVANCE).await?;
+    // After the run's own rows and before what is numbered, as everywhere.
+    answer_window(db, now, &row, given).await?;
     let detail = json!({ "run": row.run_id, "answer": given.answer, "comment": given.comment });
     events::record(db, now, "approval.answered", id, &detail).await?;
     audit::record(db, now, given.by, "answer_approval", id, &detail).await?;
     Ok(row)
 }
 
-/// A yes to a run that asks about a window it proposed accepts the window, a no rejects it.
+/// A yes to a run that asks about a window it proposed accepts the window, a no rejects it. A window that is settled
+/// already stays as it is.
 async fn answer_window(
     db: &impl ConnectionTrait,
     now: i64,
@@ -114,7 +116,10 @@ async fn answer_window(
         WindowState::Rejected
     };
     match windows::get(db, id).await {
-        Ok(window) if window.run == asked.run_id => {
+        Ok(window)
+            if window.run == asked.run_id
+                && matches!(window.state, WindowState::Proposed | WindowState::Accepted) =>
+        {
             windows::set_state(db, now, given.by, id, state).await?;
             Ok(())
         }

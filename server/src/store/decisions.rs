@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 
 use super::database::execute;
@@ -69,10 +69,12 @@ pub async fn one_at_a_time(tx: &DatabaseTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The runs that have not ended, by the asset they are about; the oldest where there are several.
+/// The runs that deal with an asset, by asset; the oldest where there are several. One that diverged deals with
+/// nothing any more.
 pub async fn open_runs(db: &impl ConnectionTrait) -> Result<BTreeMap<String, String>, StoreError> {
     let open = run::Entity::find()
         .filter(run::Column::EndedAt.is_null())
+        .filter(run::Column::State.ne("diverged"))
         .filter(run::Column::Asset.is_not_null())
         .order_by_desc(run::Column::Id)
         .all(db)
@@ -81,13 +83,18 @@ pub async fn open_runs(db: &impl ConnectionTrait) -> Result<BTreeMap<String, Str
     Ok(open.into_iter().filter_map(about).collect())
 }
 
-/// The assets about which a decision started a run after `since`, ms.
+/// The assets on which a run that a decision started was at work after `since`, ms: it may take days, and what it
+/// did counts from its end.
 pub async fn acted_on_since(
     db: &impl ConnectionTrait,
     since: i64,
 ) -> Result<BTreeSet<String>, StoreError> {
     let runs = run::Entity::find()
-        .filter(run::Column::StartedAt.gt(since))
+        .filter(
+            Condition::any()
+                .add(run::Column::StartedAt.gt(since))
+                .add(run::Column::EndedAt.gt(since)),
+        )
         .filter(run::Column::Decision.is_not_null())
         .all(db)
         .await?;

@@ -64,6 +64,19 @@ pub async fn emit(
     key: &str,
     payload: &Value,
 ) -> Result<u64, StoreError> {
+    let answered = answer_waits(db, now, name, key, payload).await?;
+    record(db, now, name, key, payload).await?;
+    Ok(answered)
+}
+
+/// Answers every call that waits for a fact that is about to be recorded; says how many there were.
+pub(super) async fn answer_waits(
+    db: &impl ConnectionTrait,
+    now: i64,
+    name: &str,
+    key: &str,
+    payload: &Value,
+) -> Result<u64, StoreError> {
     let sql = "DELETE FROM event_wait WHERE name = $1 AND key = $2 RETURNING *";
     let waits: Vec<event_wait::Model> = all(db, sql, values![name, key]).await?;
     let mut answered = 0;
@@ -74,7 +87,6 @@ pub async fn emit(
             answered += 1;
         }
     }
-    record(db, now, name, key, payload).await?;
     Ok(answered)
 }
 

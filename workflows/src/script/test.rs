@@ -267,11 +267,11 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
                     return Err("the workflow waits for something that never comes".into());
                 }
                 for call in calls {
-                    // A sleep is over at once, and the clock has gone on as if it were not.
-                    if let Call::Sleep { until, .. } = &call {
-                        replay_ctx.now = replay_ctx.now.max(*until);
-                    }
                     let outcome = answer(ctx, world, &call)?;
+                    // What waits is over at once, and the clock has gone on as if it were not.
+                    if let Some(until) = waited_until(&call, &outcome) {
+                        replay_ctx.now = replay_ctx.now.max(until);
+                    }
                     journal.answer(call.position(), outcome);
                 }
             }
@@ -282,6 +282,17 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
         }
     }
     Err(format!("the workflow did not end within {MAX_REPLAYS} replays").into())
+}
+
+/// The moment a call was answered at because nothing else came.
+fn waited_until(call: &Call, outcome: &CallOutcome) -> Option<Timestamp> {
+    match (call, outcome) {
+        (Call::Sleep { until, .. }, _) => Some(*until),
+        (Call::WaitEvent { until, .. }, CallOutcome::Err(why)) if why.code == "timeout" => {
+            Some(*until)
+        }
+        _ => None,
+    }
 }
 
 fn answer(

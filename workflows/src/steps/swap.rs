@@ -18,8 +18,9 @@ pub struct SwapInput {
     pub window: String,
     /// The build that goes in.
     pub build: String,
-    /// When it goes in.
-    pub at: Timestamp,
+    /// When it goes in, which must not be before its window.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
     /// The stand-in that serves meanwhile, if one does.
     #[serde(default)]
     pub stand_in: Option<String>,
@@ -69,10 +70,10 @@ impl Step for Swap {
                 ),
             ));
         }
-        if input.at >= window.proposal.to {
+        if input.at.is_some_and(|at| at < window.proposal.from) {
             return Err(StepError::failed(
-                "window_over",
-                format_args!("window `{}` was over at {}", window.id, window.proposal.to),
+                "window_not_open",
+                format_args!("window `{}` begins at {}", window.id, window.proposal.from),
             ));
         }
         let build = host.build(&input.build)?;
@@ -154,7 +155,7 @@ mod tests {
         let stand_in = done(&Allocate, &relief, &world)["stand_in"].clone();
         let window = world.accepted_window("fan-r01-01");
         let build = world.completed_build();
-        let input = json!({ "asset": "fan-r01-01", "window": window, "build": build, "stand_in": stand_in, "at": world.at });
+        let input = json!({ "asset": "fan-r01-01", "window": window, "build": build, "stand_in": stand_in, "at": world.at.plus_ms(7_200_000) });
         let swapped = done(&Swap, &input, &world);
         assert_eq!(swapped["actions"].as_array().map(Vec::len), Some(3));
         assert_eq!(done(&Swap, &input, &world), swapped);
@@ -179,9 +180,10 @@ mod tests {
             failed(&Swap, &ask("fan-r01-01", &world.open_build()), &world).code(),
             "not_made"
         );
-        let mut late = ask("fan-r01-01", &build);
-        late["at"] = json!(world.window(&window).unwrap().proposal.to);
-        assert_eq!(failed(&Swap, &late, &world).code(), "window_over");
+        assert_eq!(
+            failed(&Swap, &ask("fan-r01-01", &build), &world).code(),
+            "window_not_open"
+        );
         for state in [WindowState::Proposed, WindowState::Rejected] {
             world.set_window(&window, state);
             assert_eq!(

@@ -74,6 +74,8 @@ impl Demo {
             show.summary(&self.out, &report)?;
         }
         if self.keep {
+            // However this ends, the loop has closed.
+            stand.mark_finished()?;
             show.kept(&stand);
             tokio::signal::ctrl_c()
                 .await

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::first_token::admit_operator;
 use crate::process::{self, Process};
-use crate::store;
+use crate::store::{self, Database};
 
 /// The name of the demonstration's cell.
 const CELL: &str = "demo-cell";
@@ -69,10 +69,14 @@ impl Stand {
         let earlier =
             remember(&file).filter(|memory| !memory.finished && memory.identity == demo.identity());
         let resumed = earlier.is_some();
+        let mut config = Config::load(config.as_deref(), std::env::vars())?;
         if !resumed {
+            let named = &config.server.database_url;
+            if !named.is_empty() {
+                refuse_a_used(&Database::open(named).await?).await?;
+            }
             clear(&demo.out)?;
         }
-        let mut config = Config::load(config.as_deref(), std::env::vars())?;
         config.server.data = demo.out.join("data");
         // Only what is kept needs an address a person can find again.
         if !demo.keep {
@@ -91,16 +95,14 @@ impl Stand {
         });
         let clock = Clock::default();
         clock.advance(memory.clock_offset_ms);
+        let app = App::open(config, clock.clone()).await?;
+        if !resumed {
+            refuse_a_used(&app.db).await?;
+        }
         // Kept before the server knows it: a kill in between must not lock the demonstration out.
         let token = memory.operator_token.get_or_insert_with(auth::new_token);
         let token = token.clone();
         memory.save(&file)?;
-        let app = App::open(config, clock.clone()).await?;
-        if !resumed && !store::assets::list(&app.db.read).await?.is_empty() {
-            bail!(
-                "the database is in use: a demonstration fills an empty one; name another in DATABASE_URL, or none"
-            );
-        }
         admit_operator(&app, &token).await?;
         let process = Process::start(app, &process::ALL_QUEUES, true).await?;
         let address = process.address.context("the server listens nowhere")?;
@@ -129,11 +131,12 @@ impl Stand {
         })
     }
 
-    /// Nobody waits hours for a window: when the run sleeps, the demonstration's clock goes on to its end.
+    /// Nobody waits hours for a window: when the run sleeps or waits for its window to come, the demonstration's clock
+    /// goes on to the end of that.
     pub(super) fn sleep_away(&self, run: &Value) -> anyhow::Result<()> {
         let asleep = run["waiting_for"].as_array().into_iter().flatten();
         let until = asleep
-            .filter(|call| call["kind"] == "sleep")
+            .filter(|call| call["kind"] == "sleep" || call["input"]["name"] == "window.rejected")
             .filter_map(|call| call["due"].as_str()?.parse::<Timestamp>().ok())
             .min();
         let Some(left) = until.map(|until| until.since(self.clock.now())) else {
@@ -153,6 +156,13 @@ impl Stand {
     pub(super) async fn take_down(self) -> anyhow::Result<()> {
         self.cell.abort();
         self.process.stop().await
+    }
+
+    /// Notes that the next demonstration is a new one.
+    pub(super) fn mark_finished(&self) -> anyhow::Result<()> {
+        let mut memory = self.memory.borrow_mut();
+        memory.finished = true;
+        memory.save(&self.file)
     }
 
     /// Stops everything, and only then notes that the next demonstration is a new one: killed any sooner, this one
@@ -185,17 +195,42 @@ fn remember(file: &Path) -> Option<Memory> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// What a demonstration leaves in its folder, by the beginnings of the names.
-const RESULTS: [&str; 8] = [
+/// A demonstration fills a database of its own; it must not move into somebody's, and what another one left there
+/// would be told as its own.
+async fn refuse_a_used(db: &Database) -> anyhow::Result<()> {
+    if store::assets::list(&db.read).await?.is_empty() {
+        return Ok(());
+    }
+    bail!("the database is in use; name an empty one in DATABASE_URL, or none")
+}
+
+/// What a demonstration leaves in its folder; what is about a build may carry its number.
+const RESULTS: [&str; 12] = [
     "report.json",
-    "part.",
+    "part.stl",
+    "part.3mf",
+    "part.step",
+    "part.gcode",
+    "part.png",
     "certificate.json",
-    "scan",
-    "verdict",
-    "deviation",
+    "scan.ply",
+    "verdict.json",
+    "deviation.png",
     "window.json",
     "heatmap.png",
 ];
+
+/// Whether a file is a demonstration's: `scan.ply`, and `scan_1.ply`, but nobody's `scan_notes.txt`.
+fn is_result(name: &str) -> bool {
+    let Some((stem, ending)) = name.rsplit_once('.') else {
+        return false;
+    };
+    let stem = match stem.rsplit_once('_') {
+        Some((stem, number)) if number.parse::<u32>().is_ok() => stem,
+        _ => stem,
+    };
+    RESULTS.contains(&format!("{stem}.{ending}").as_str())
+}
 
 /// Removes what an earlier demonstration left in the folder, and nothing else.
 fn clear(out: &Path) -> anyhow::Result<()> {
@@ -211,7 +246,7 @@ fn clear(out: &Path) -> anyhow::Result<()> {
                 if ["data", CELL_STATE].contains(&&*name) {
                     std::fs::remove_dir_all(entry.path())?;
                 }
-            } else if RESULTS.iter().any(|own| name.starts_with(own)) {
+            } else if is_result(&name) {
                 std::fs::remove_file(entry.path())?;
             }
         }
