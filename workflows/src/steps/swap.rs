@@ -171,7 +171,8 @@ mod tests {
         let world = World::new();
         let window = world.accepted_window("fan-r01-01");
         let build = world.completed_build();
-        let ask = |asset: &str, build: &str| json!({ "asset": asset, "window": window, "build": build, "at": world.at });
+        let ask =
+            |asset: &str, build: &str| json!({ "asset": asset, "window": window, "build": build });
         assert_eq!(
             failed(&Swap, &ask("fan-r02-01", &build), &world).code(),
             "wrong_window"
@@ -180,10 +181,9 @@ mod tests {
             failed(&Swap, &ask("fan-r01-01", &world.open_build()), &world).code(),
             "not_made"
         );
-        assert_eq!(
-            failed(&Swap, &ask("fan-r01-01", &build), &world).code(),
-            "window_not_open"
-        );
+        let mut early = ask("fan-r01-01", &build);
+        early["at"] = json!(world.at);
+        assert_eq!(failed(&Swap, &early, &world).code(), "window_not_open");
         for state in [WindowState::Proposed, WindowState::Rejected] {
             world.set_window(&window, state);
             assert_eq!(
