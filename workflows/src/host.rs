@@ -36,8 +36,8 @@ pub trait Host {
     /// Records what really happened to an asset.
     fn record_outcome(&self, asset: &str, kind: &str, at: Timestamp, note: &str) -> Answer<()>;
 
-    /// The asset's telemetry up to `until`, all metrics on one regular grid.
-    fn history(&self, asset: &str, until: Timestamp) -> Answer<UnitHistory>;
+    /// The telemetry of the part now in the asset up to `until`, all metrics on one regular grid of steps of `step_ms`.
+    fn history(&self, asset: &str, until: Timestamp, step_ms: i64) -> Answer<UnitHistory>;
     /// The histories of all assets of a kind, with their outcomes, for training.
     fn histories(&self, asset_kind: &str) -> Answer<Vec<UnitHistory>>;
     /// Mean utilisation (0–1) of the asset in each step of `[from, to)`; `None` where nothing was measured.

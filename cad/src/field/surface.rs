@@ -2,9 +2,15 @@
 //!
 //! The cells are classified as inside or outside, then repaired until no two inside cells meet in
 //! an edge or a corner only (a *well-composed* set; Latecki 1997 shows that exactly then the
-//! boundary is a 2-manifold). Every corner with both kinds around it gets one vertex, placed at the
-//! mean of the zero crossings around it and never leaving its own cell of the dual grid; hence no
-//! two vertices meet, the mesh is closed and manifold by construction.
+//! boundary is a 2-manifold). Every corner with both kinds around it gets one vertex, and the cells
+//! alone say which vertices make a face: the mesh is closed and manifold by construction, and stays
+//! so wherever its vertices are moved.
+//!
+//! That no two vertices meet is a matter of where they lie. The mean of the zero crossings around a
+//! corner stays within the corner's own cell of the dual grid; so does what the relaxation evens out
+//! over optimised material. A vertex on exact faces may leave its cell, for a face can pass just
+//! outside; where that squeezes both halvings of a quad flat, `release_squeezed` takes its vertices
+//! back into their cells.
 
 use super::Voxels;
 use super::composed::composed;

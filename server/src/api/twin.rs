@@ -176,7 +176,7 @@ impl From<LayerView> for Layer {
 pub async fn get_twin(app: App, _: auth::Reader) -> ApiResult<Json<TwinView>> {
     let twin = store::assets::twin(&app.db.read).await?;
     let facts = facts(&app).await?;
-    let predictions = store::predictions::latest_of_all(&app.db.read).await?;
+    let predictions = store::predictions::present_of_all(&app.db.read, app.now_ms()).await?;
     let anomalies: BTreeMap<&str, f64> = predictions
         .iter()
         .filter_map(|p| p.anomaly.as_ref().map(|a| (p.asset.as_str(), a.score)))
@@ -294,7 +294,7 @@ async fn heatmap(app: &App, layer: LayerView) -> ApiResult<Heatmap> {
 async fn facts(app: &App) -> ApiResult<BTreeMap<String, Facts>> {
     let now = app.clock.now();
     let mut facts: BTreeMap<String, Facts> = BTreeMap::new();
-    for p in store::predictions::latest_of_all(&app.db.read).await? {
+    for p in store::predictions::present_of_all(&app.db.read, now.0).await? {
         let risk = p
             .fps
             .and_then(|f| f.by_horizon.get("7d").copied())

@@ -104,11 +104,22 @@ impl Cell {
         let mut state = CellState::load(&options.state)?;
         let anonymous = Client::new(&options.server, None)?;
         if state.token.is_none() {
-            let enrolment = match state.enrolment.clone() {
-                Some(enrolment) => enrolment,
-                None => request_enrolment(&anonymous, &options, &mut state).await?,
+            let (cell, token) = loop {
+                let enrolment = match state.enrolment.clone() {
+                    Some(enrolment) => enrolment,
+                    None => request_enrolment(&anonymous, &options, &mut state).await?,
+                };
+                if let Some(granted) = await_approval(&anonymous, &enrolment).await? {
+                    break granted;
+                }
+                tracing::warn!(
+                    "the server has cleared the enrolment {}; enrolling anew",
+                    enrolment.code
+                );
+                state.enrolment = None;
+                state.save(&options.state)?;
+                tokio::time::sleep(PATIENCE).await;
             };
-            let (cell, token) = await_approval(&anonymous, &enrolment).await?;
             state.cell = Some(cell);
             state.token = Some(token);
             state.enrolment = None;
@@ -329,7 +340,12 @@ async fn request_enrolment(
     Ok(enrolment)
 }
 
-async fn await_approval(api: &Client, enrolment: &Enrolment) -> anyhow::Result<(String, String)> {
+/// The cell and its token once an operator approved; none where the server no longer knows the enrolment: those that
+/// wait too long make room for others.
+async fn await_approval(
+    api: &Client,
+    enrolment: &Enrolment,
+) -> anyhow::Result<Option<(String, String)>> {
     #[derive(Deserialize)]
     struct Granted {
         cell: String,
@@ -339,7 +355,8 @@ async fn await_approval(api: &Client, enrolment: &Enrolment) -> anyhow::Result<(
     let body = json!({ "claim_secret": enrolment.claim_secret });
     loop {
         match retry(|| api.post::<Granted>(&path, &body)).await {
-            Ok(granted) => return Ok((granted.cell, granted.token)),
+            Ok(granted) => return Ok(Some((granted.cell, granted.token))),
+            Err(error) if error.code() == Some("not_found") => return Ok(None),
             Err(error) if error.code() == Some("enrolment_pending") => {
                 tokio::time::sleep(PATIENCE).await
             }
@@ -361,5 +378,65 @@ where
             }
             answer => return answer,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+    use crate::testing::TestServer;
+
+    #[tokio::test]
+    async fn a_cell_whose_enrolment_was_cleared_enrols_anew() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = TestServer::with(&[]).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = crate::router::router(server.app.clone());
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        let folder = tempfile::tempdir().unwrap();
+        let cleared = Enrolment {
+            code: "AAAA-AAAA".into(),
+            claim_secret: "forgotten".into(),
+        };
+        let state = CellState {
+            enrolment: Some(cleared),
+            ..CellState::default()
+        };
+        state.save(folder.path()).unwrap();
+        let options = CellOptions {
+            server: format!("http://{address}"),
+            name: "c1".into(),
+            state: folder.path().to_owned(),
+            printers: vec!["p".into()],
+            materials: vec!["petg".into()],
+            machine: Simulated {
+                seed: 1,
+                defect: cad::slice::Defect::None,
+                defective_builds: 0,
+                sigma_mm: 0.0,
+            },
+        };
+        let approving = async {
+            let db = &server.app.db;
+            loop {
+                let asked = store::cells::enrolments(&db.read).await.unwrap();
+                if let Some(asked) = asked.first() {
+                    let tx = store::begin(&db.write).await.unwrap();
+                    let approved = store::cells::approve(&tx, 1, "olga", &asked.code).await;
+                    tx.commit().await.unwrap();
+                    return approved.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let both = async { tokio::join!(Cell::enrol(options), approving) };
+        let (cell, _) = tokio::time::timeout(Duration::from_secs(20), both)
+            .await
+            .expect("it is not stuck");
+        assert_eq!(cell.unwrap().id, "c1");
+        let kept = CellState::load(folder.path()).unwrap();
+        assert!(kept.token.is_some() && kept.enrolment.is_none());
     }
 }

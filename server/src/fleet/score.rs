@@ -49,7 +49,7 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
         let answered = tokio::task::spawn_blocking(move || {
             let (mut made, mut refused) = (Vec::new(), Vec::new());
             for (asset, model, digest, samples, at) in work {
-                let scored = unit_history(&asset.id, &samples, false)
+                let scored = unit_history(&asset.id, &samples, model.step_ms(), false)
                     .map_err(anyhow::Error::from)
                     .and_then(|h| Ok(predict_asset(&asset, &model, &digest, &h, at)?));
                 match scored {
@@ -129,4 +129,105 @@ async fn record(app: &App, now: Timestamp, scored: usize) -> anyhow::Result<()> 
     store::events::record(&tx, now.0, "fleet.scored", "fleet", &detail).await?;
     tx.commit().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use predict::failure::Training;
+    use predict::history::UnitHistory;
+    use predict::wear;
+    use serde_json::json;
+    use workflows::model::NewModel;
+
+    use super::*;
+    use crate::store::outcomes::NewOutcome;
+    use crate::telemetry::Sample;
+    use crate::testing::TestServer;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// Trains on a fleet of the past and lets the model serve fans.
+    async fn serve_a_model(app: &App, fleet: &[UnitHistory]) {
+        let trained = FailureModel::train(fleet, &Training::default(), &mut |_| {
+            ControlFlow::Continue(())
+        });
+        let (model, _) = trained.expect("a model");
+        let digest = app.artifacts.put(model.to_bytes().into()).await;
+        let new = NewModel {
+            kind: "failure".into(),
+            asset_kind: "fan".into(),
+            digest: digest.expect("stored"),
+            evaluation: json!({}),
+        };
+        let row = store::models::insert(&app.db.write, 0, ("r", "1"), &new).await;
+        let crowned = store::models::crown(&app.db.write, &row.expect("a row")).await;
+        crowned.expect("crowned");
+    }
+
+    /// Some rows of a history, an hour apart.
+    fn samples(history: &UnitHistory, rows: std::ops::Range<usize>, from_ms: i64) -> Vec<Sample> {
+        let row = |(n, row): (usize, usize)| {
+            let named = history.metrics.iter().zip(&history.rows[row]);
+            named.map(move |(metric, &value)| Sample {
+                asset: "fan-1".into(),
+                metric: metric.as_str().into(),
+                time_ms: from_ms + n as i64 * HOUR_MS,
+                value,
+            })
+        };
+        rows.enumerate().flat_map(row).collect()
+    }
+
+    #[tokio::test]
+    async fn a_part_just_put_in_is_scored_and_the_old_one_s_risk_is_gone() {
+        let server = TestServer::with(&[]).await;
+        let app = &server.app;
+        let asset = json!({ "id": "fan-1", "kind": "fan", "name": "fan", "locality": "hall", "row": 0, "col": 0 });
+        let asset = serde_json::from_value(asset).unwrap();
+        store::assets::put(&app.db.write, 0, &asset).await.unwrap();
+        let fleet = wear::fleet(1, 6, &[0.4, 0.7]);
+        serve_a_model(app, &fleet).await;
+        let append = async |samples| {
+            let kept = app.telemetry.append(app.now_ms(), samples).await.unwrap();
+            assert_eq!(kept.rejected, []);
+        };
+        let present = async || {
+            let now = app.now_ms();
+            let known = store::predictions::present_of_all(&app.db.read, now).await;
+            known.unwrap().iter().map(|p| p.at.0).collect::<Vec<_>>()
+        };
+        let worn = &fleet[0];
+        let begun = app.now_ms() - 100 * HOUR_MS;
+        let count = worn.rows.len();
+        append(samples(worn, count - 60..count, begun)).await;
+        score(app, None).await.unwrap();
+        let last = begun + 59 * HOUR_MS;
+        assert_eq!(present().await, [last]);
+
+        let replaced = async |at| {
+            let new = NewOutcome {
+                asset: "fan-1",
+                kind: "replaced",
+                at,
+                note: "",
+                step: None,
+            };
+            let db = &app.db.write;
+            assert!(store::outcomes::insert(db, at, new).await.unwrap());
+        };
+        replaced(app.now_ms() + HOUR_MS).await;
+        assert_eq!(present().await, [last], "it is only announced");
+        replaced(last).await;
+        assert!(present().await.is_empty());
+        assert!(score(app, None).await.unwrap().is_empty());
+        let said = store::predictions::latest_of_all(&app.db.read).await;
+        assert_eq!(said.unwrap().len(), 1, "what was said stays on record");
+
+        append(samples(&fleet[1], 0..1, last + HOUR_MS)).await;
+        let made = score(app, None).await.unwrap();
+        assert_eq!(made.len(), 1, "one sample has no pace of its own");
+        assert_eq!(present().await, [last + HOUR_MS]);
+    }
 }

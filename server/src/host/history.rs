@@ -22,18 +22,6 @@ pub fn reach(last_ms: i64, step_ms: i64) -> i64 {
     last_ms.saturating_sub(step_ms.saturating_mul(MOST_ROWS + HOLD_STEPS))
 }
 
-/// All metrics of a unit on the grid of its own pace, ending with `until`.
-///
-/// The step is the usual distance of two samples, in whole minutes; the grid is laid so that the last sample falls
-/// into the last row.
-pub fn unit_history(
-    unit: &str,
-    samples: &BTreeMap<String, Samples>,
-    failed: bool,
-) -> Result<UnitHistory, ResampleError> {
-    at_pace(unit, samples, usual_step(samples), failed)
-}
-
 /// The histories of the lives of one asset, told at the asset's pace; a life nobody measured is left out.
 ///
 /// A life that has just begun has too few samples to have a pace of its own. The first life goes by the asset's
@@ -51,7 +39,7 @@ pub(super) fn life_histories(
             _ => format!("{asset}#{}", place + 1),
         };
         let lived = within(samples, life);
-        let history = at_pace(&unit, &lived, step_ms, life.failed)?;
+        let history = unit_history(&unit, &lived, step_ms, life.failed)?;
         if !history.rows.is_empty() {
             histories.push(history);
         }
@@ -79,7 +67,10 @@ fn within(samples: &BTreeMap<String, Samples>, life: &Life) -> BTreeMap<String, 
         .collect()
 }
 
-fn at_pace(
+/// All metrics of a unit on a grid of steps of `step_ms`, laid so that the last sample falls into the last row.
+///
+/// The step is told, not found: what has just begun has too few samples to have a pace of its own.
+pub fn unit_history(
     unit: &str,
     samples: &BTreeMap<String, Samples>,
     step_ms: i64,
@@ -90,7 +81,7 @@ fn at_pace(
     let (Some(first), Some(last)) = (times().min(), times().max()) else {
         return Ok(UnitHistory {
             unit: unit.to_owned(),
-            step_ms: FINEST_MS,
+            step_ms,
             metrics,
             rows: Vec::new(),
             failed,
@@ -169,7 +160,8 @@ mod tests {
             ("a".to_owned(), samples(&[1.0, 2.0, 3.0])),
             ("b".to_owned(), samples(&[4.0, 5.0, 6.0])),
         ]);
-        let history = unit_history("fan-1", &metrics, true).unwrap();
+        assert_eq!(usual_step(&metrics), HOUR);
+        let history = unit_history("fan-1", &metrics, HOUR, true).unwrap();
         assert_eq!(history.step_ms, HOUR);
         assert_eq!(history.metrics, ["a", "b"]);
         assert_eq!(history.rows, [[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]);
@@ -191,7 +183,10 @@ mod tests {
             failed,
         };
         let whole = life_histories("fan-1", &metrics, &[life(0, 9 * HOUR, true)]).unwrap();
-        assert_eq!(whole, [unit_history("fan-1", &metrics, true).unwrap()]);
+        assert_eq!(
+            whole,
+            [unit_history("fan-1", &metrics, HOUR, true).unwrap()]
+        );
         let lives = [
             life(0, 2 * HOUR, false),
             life(2 * HOUR + 1, 2 * HOUR + 2, false),
@@ -227,8 +222,11 @@ mod tests {
         let last = (count - 1) * HOUR + HOUR / 3;
         let within_reach = metrics(reach(last, HOUR));
         assert!(within_reach["a"].times_ms.len() < count as usize);
-        let told = unit_history("fan-1", &within_reach, false).unwrap();
-        assert_eq!(told, unit_history("fan-1", &metrics(0), false).unwrap());
+        let told = unit_history("fan-1", &within_reach, HOUR, false).unwrap();
+        assert_eq!(
+            told,
+            unit_history("fan-1", &metrics(0), HOUR, false).unwrap()
+        );
         assert_eq!(told.rows.len(), MOST_ROWS as usize);
     }
 

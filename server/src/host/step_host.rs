@@ -161,11 +161,11 @@ impl Host for StepHost {
         })
     }
 
-    fn history(&self, asset: &str, until: Timestamp) -> Answer<UnitHistory> {
+    fn history(&self, asset: &str, until: Timestamp, step_ms: i64) -> Answer<UnitHistory> {
         let outcomes = self.read(store::outcomes::list(&self.db().read, Some(asset)))?;
         let since = present_since(&outcomes, until.0);
         let samples = self.samples(asset, since, until.0)?;
-        unit_history(asset, &samples, false).map_err(|e| StepError::failed("telemetry", e))
+        unit_history(asset, &samples, step_ms, false).map_err(|e| StepError::failed("telemetry", e))
     }
 
     fn histories(&self, asset_kind: &str) -> Answer<Vec<UnitHistory>> {

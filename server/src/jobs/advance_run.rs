@@ -12,9 +12,10 @@ use workflows::run::{
     StepOptions, replay,
 };
 use workflows::script::{Limits, Script};
+use workflows::steps::Registry;
 
 use super::execute_step::{fetch, keep};
-use super::workers::WorkerContext;
+use super::workers::{WorkerContext, all_queues};
 use crate::host::Trouble;
 use crate::queue::{self, Advance, Taken};
 use crate::store::database::{from_json, to_json};
@@ -314,7 +315,7 @@ impl Asked {
         let (due, queue, refused) = match call {
             Call::Step { kind, options, .. } => {
                 let known = context.registry.get(kind).map(|step| step.queue());
-                let refused = refusal(kind, options, known.is_some());
+                let refused = refusal(kind, options, &context.registry);
                 let queue = options.queue.clone().or(known.map(str::to_owned));
                 (options.timeout_ms.map(|ms| now + ms), queue, refused)
             }
@@ -344,9 +345,23 @@ impl Asked {
 }
 
 /// What a step cannot be asked for, said at once instead of never being done.
-fn refusal(kind: &str, options: &StepOptions, known: bool) -> Option<(&'static str, String)> {
-    if !known {
+fn refusal(
+    kind: &str,
+    options: &StepOptions,
+    registry: &Registry,
+) -> Option<(&'static str, String)> {
+    if registry.get(kind).is_none() {
         return Some(("unknown_step", format!("there is no step of kind `{kind}`")));
+    }
+    if let Some(queue) = &options.queue {
+        let queues = all_queues(registry);
+        if !queues.contains(queue) {
+            let message = format!(
+                "the option `queue` names `{queue}`, which no worker serves; give one of `{}`, or leave it out",
+                queues.join("`, `")
+            );
+            return Some(("unknown_queue", message));
+        }
     }
     let unsupported = [
         ("concurrency_key", options.concurrency_key.is_some()),

@@ -203,6 +203,7 @@ mod tests {
         a_large_output_is_kept_by_its_digest,
         what_a_step_writes_is_written_once,
         an_unknown_step_is_told_to_the_script,
+        an_unknown_queue_is_told_to_the_script,
         many_runs_share_the_hands,
         a_run_that_crashes_its_advance_is_given_up,
         a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
@@ -699,6 +700,21 @@ mod tests {
         }"#;
         let id = f.start(source, Value::Null).await;
         assert_eq!(result(&ended(&f, &id).await), json!("unknown_step"));
+        working.stop().await;
+    }
+
+    async fn an_unknown_queue_is_told_to_the_script(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let served = step("double", #{ n: 4 }, #{ queue: "runs" });
+            try { step("double", #{ n: 4 }, #{ queue: "gpu" }) }
+            catch (e) { return `${served.n} ${e.code}: ${e.message}`; }
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        let told = result(&ended(&f, &id).await);
+        let told = told.as_str().unwrap();
+        assert!(told.starts_with("8 unknown_queue: "), "{told}");
+        assert!(told.contains("`gpu`") && told.contains("`runs`"), "{told}");
         working.stop().await;
     }
 

@@ -43,12 +43,33 @@ pub async fn latest(
     Ok(list(db, asset, None, 1).await?.pop())
 }
 
-/// The latest prediction of every asset that has one.
+/// The newest row of every asset.
+const NEWEST: &str = "SELECT p.* FROM prediction p \
+    JOIN (SELECT asset, MAX(at) AS at FROM prediction GROUP BY asset) newest \
+    ON newest.asset = p.asset AND newest.at = p.at";
+
+/// The latest prediction of every asset that has one, whichever of its parts it speaks of.
 pub async fn latest_of_all(db: &impl ConnectionTrait) -> Result<Vec<Prediction>, StoreError> {
-    let sql = "SELECT p.* FROM prediction p \
-               JOIN (SELECT asset, MAX(at) AS at FROM prediction GROUP BY asset) newest \
-               ON newest.asset = p.asset AND newest.at = p.at ORDER BY p.asset";
-    let rows: Vec<prediction::Model> = all(db, sql, values![]).await?;
+    let sql = format!("{NEWEST} ORDER BY p.asset");
+    predictions(&all(db, &sql, values![]).await?)
+}
+
+/// The latest prediction of every asset where it speaks of the part now in it: a replacement leaves the old part's risk
+/// behind.
+pub async fn present_of_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+) -> Result<Vec<Prediction>, StoreError> {
+    // As in the lives of an asset: the moment of a replacement is still the old part's, and one that is announced for
+    // later has not happened.
+    let sql = format!(
+        "{NEWEST} WHERE NOT EXISTS (SELECT 1 FROM outcome o WHERE o.asset = p.asset \
+         AND o.kind = 'replaced' AND o.at >= p.at AND o.at < $1) ORDER BY p.asset"
+    );
+    predictions(&all(db, &sql, values![now]).await?)
+}
+
+fn predictions(rows: &[prediction::Model]) -> Result<Vec<Prediction>, StoreError> {
     rows.iter()
         .map(|row| from_json("prediction", &row.body))
         .collect()
@@ -68,7 +89,5 @@ pub async fn list(
         .limit(limit)
         .all(db)
         .await?;
-    rows.iter()
-        .map(|row| from_json("prediction", &row.body))
-        .collect()
+    predictions(&rows)
 }

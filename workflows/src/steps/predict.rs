@@ -104,7 +104,7 @@ impl Step for Predict {
         };
         let model = FailureModel::from_bytes(&host.artifact(&champion.digest)?)
             .map_err(|e| StepError::failed("bad_model", e))?;
-        let history = host.history(&asset.id, input.at)?;
+        let history = host.history(&asset.id, input.at, model.step_ms())?;
         let (prediction, features) =
             predict_asset(&asset, &model, &champion.digest, &history, input.at)?;
         host.store_prediction(&prediction)?;

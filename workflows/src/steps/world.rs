@@ -284,8 +284,9 @@ impl Host for World {
         Ok(())
     }
 
-    fn history(&self, asset: &str, _until: Timestamp) -> Answer<UnitHistory> {
-        let found = self.histories.iter().find(|h| h.unit == asset).cloned();
+    fn history(&self, asset: &str, _until: Timestamp, step_ms: i64) -> Answer<UnitHistory> {
+        let asked = |h: &&UnitHistory| h.unit == asset && h.step_ms == step_ms;
+        let found = self.histories.iter().find(asked).cloned();
         found.ok_or_else(|| missing("history", asset))
     }
 
