@@ -11,6 +11,7 @@ use embedded_graphics::primitives::{PrimitiveStyleBuilder, Rectangle, RoundedRec
 use embedded_graphics::text::{Baseline, Text};
 
 use super::views::{Cell, Confidence, Heatmap};
+use crate::model::Timestamp;
 
 const WIDTH: u32 = 1600;
 const MARGIN: i32 = 40;
@@ -119,7 +120,7 @@ fn header(canvas: &mut Canvas, heatmap: &Heatmap) {
     let layer = heatmap.layer;
     canvas.text(layer.title(), MARGIN, 26, &FONT_10X20, 4, INK);
     canvas.text(layer.subtitle(), MARGIN, 74, &FONT_10X20, 2, FADED);
-    let time = heatmap.now.to_string();
+    let time = speaks_of(heatmap).to_string();
     let when = format!(
         "as of {} {} UTC",
         &time[..10],
@@ -135,6 +136,12 @@ fn header(canvas: &mut Canvas, heatmap: &Heatmap) {
     canvas.text(&when, right(&when, &FONT_10X20), 42, &FONT_10X20, 2, INK);
     canvas.text(&what, right(&what, &FONT_10X20), 74, &FONT_10X20, 2, FADED);
     canvas.fill((MARGIN, 104, WIDTH as i32 - 2 * MARGIN, 1), 0, RULE);
+}
+
+/// The moment of the newest value in it: a picture does not get newer by being drawn again.
+fn speaks_of(heatmap: &Heatmap) -> Timestamp {
+    let youngest = heatmap.cells.iter().filter_map(|cell| cell.age_s).min();
+    heatmap.now.plus_ms(-1_000 * youngest.unwrap_or(0))
 }
 
 fn count(heatmap: &Heatmap, confidence: Confidence) -> usize {

@@ -251,11 +251,9 @@ pub(super) async fn files(
     let window = window(stand, &last("schedule")?["output"]).await?;
     let bytes = serde_json::to_vec_pretty(&window)?;
     write(&out.join("window.json"), &bytes)?;
-    let heatmap = stand
-        .operator
-        .get_bytes("/twin/heatmap.png?layer=failure_risk")
-        .await?;
-    write(&out.join("heatmap.png"), &heatmap)?;
+    let heatmap = out.join("heatmap.png");
+    let heatmap = std::fs::read(&heatmap)
+        .with_context(|| format!("failed to read `{}`", heatmap.display()))?;
 
     for stage in stages.iter_mut() {
         match stage.stage.as_str() {
@@ -325,6 +323,21 @@ pub(super) fn write_report(out: &Path, report: &Report) -> anyhow::Result<()> {
     )
 }
 
+/// The hall as it was scored. A demonstration that goes on after a kill keeps the picture: meanwhile its clock has moved,
+/// and the same scores are old.
+pub(super) async fn keep_heatmap(stand: &Stand, out: &Path) -> anyhow::Result<()> {
+    let file = out.join("heatmap.png");
+    if file.exists() {
+        return Ok(());
+    }
+    let picture = "/twin/heatmap.png?layer=failure_risk";
+    write(&file, &stand.operator.get_bytes(picture).await?)
+}
+
+/// All of it or nothing: what was half written when the process died would be taken for a result.
 fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    std::fs::write(file, bytes).with_context(|| format!("failed to write `{}`", file.display()))
+    let new = file.with_extension("new");
+    std::fs::write(&new, bytes)
+        .and_then(|()| std::fs::rename(&new, file))
+        .with_context(|| format!("failed to write `{}`", file.display()))
 }

@@ -195,6 +195,7 @@ impl<'a> Demonstration<'a> {
 
         let bar = self.show.stage("score", "scoring the fleet");
         let scored: Value = api.post("/fleet/ticks", &json!({ "ask": false })).await?;
+        collect::keep_heatmap(self.stand, &self.demo.out).await?;
         let asset = match &self.demo.asset {
             Some(asset) => asset.clone(),
             None => self.most_urgent().await?,
