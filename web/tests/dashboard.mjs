@@ -11,6 +11,7 @@ import { chromium } from 'playwright-core';
 const { BASE_URL, TOKEN = '', RUN, ASSET, OUT = 'test-results' } = process.env;
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const PATIENCE_MS = 20_000;
+const FIRST_LOAD_BYTES = 100_000;
 
 const WIDE = { width: 1400, height: 900 };
 const PHONE = { width: 390, height: 844 };
@@ -61,10 +62,48 @@ async function checkAccess(page, where) {
   }
 }
 
+/** What a first visit fetches before anything is asked for stays light. */
+async function checkWeight(page, where) {
+  const bytes = await page.evaluate(() => {
+    const files = performance.getEntriesByType('resource').filter(({ initiatorType }) => initiatorType === 'script' || initiatorType === 'link');
+    return [...performance.getEntriesByType('navigation'), ...files].reduce((sum, entry) => sum + entry.encodedBodySize, 0);
+  });
+  if (bytes === 0 || bytes > FIRST_LOAD_BYTES) wrong(where, `the first load is ${bytes} bytes, ${FIRST_LOAD_BYTES} are allowed`);
+}
+
 /** Nothing is wider than the screen, except what scrolls by itself. */
 async function checkWidth(page, where) {
   const [wide, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   if (wide > screen) wrong(where, `is ${wide} px wide on a screen of ${screen} px`);
+}
+
+/** The timeline has a bar for each call that took time, goes by keyboard, and says the same as a table. */
+async function checkTimeline(page, where) {
+  const chart = page.getByRole('region', { name: /Timeline as a chart/ });
+  const bars = await chart.locator('.track .working').count();
+  if (bars < 10) wrong(where, `the timeline shows ${bars} stretches of work`);
+  if ((await chart.locator('.fold').count()) === 0) wrong(where, 'hours of waiting are not folded');
+  await chart.focus();
+  await page.keyboard.press('ArrowDown');
+  await sees(page, where, [/Predict, line \d+: .* at work; done\. Asked/]);
+  const narrow = await chart.evaluate((frame) => frame.scrollWidth);
+  await page.keyboard.press('+');
+  await page.waitForFunction(([frame, before]) => frame.scrollWidth > before * 1.5, [await chart.elementHandle(), narrow]).catch(() => wrong(where, 'plus does not zoom'));
+  await page.keyboard.press('0');
+  await page.getByRole('button', { name: 'Table', exact: true }).click();
+  await page.getByRole('region', { name: 'Timeline as a table' }).getByRole('cell', { name: /Redesign the part/ }).waitFor({ timeout: PATIENCE_MS });
+  await page.getByRole('button', { name: 'Table', exact: true }).click();
+}
+
+/** The journal can be narrowed down and opened. */
+async function checkJournal(page, where) {
+  const journal = page.getByRole('region', { name: 'Journal', exact: true });
+  await journal.getByRole('combobox').selectOption('verify');
+  const lines = await journal.locator('tbody tr').count();
+  if (lines < 2) wrong(where, `the journal shows ${lines} verdicts`);
+  await journal.getByRole('button', { name: /Input and answer of Measure and judge/ }).first().click();
+  await journal.getByText(/"disposition": "reject"/).waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'the answer does not open'));
+  await journal.getByRole('combobox').selectOption('');
 }
 
 const SIGHTS = [
@@ -100,7 +139,7 @@ const SIGHTS = [
   {
     name: 'run',
     at: `/runs/${encodeURIComponent(RUN)}`,
-    texts: [RUN, /^Steps$/, /^Predict$/, /Redesign the part/, /Measure and judge/, /Builds and verdicts/, /Journal/],
+    texts: [RUN, /^Timeline$/, /at work/, /^Steps$/, /^Predict$/, /Redesign the part/, /Measure and judge/, /Builds and verdicts/, /Journal/],
     async more(page, where) {
       for (const name of [/The redesigned part/, /Deviations of build 1/]) {
         const picture = page.getByRole('img', { name }).first();
@@ -110,6 +149,8 @@ const SIGHTS = [
           .catch(() => wrong(where, 'a picture did not load'));
       }
       await page.locator('.u-over').first().waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'no plot'));
+      await checkTimeline(page, where);
+      await checkJournal(page, where);
     },
   },
   { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
@@ -136,6 +177,8 @@ async function look(browser, label, settings, sights) {
     await sight.more?.(page, where);
     // Whatever was still loading has its place by now.
     await page.waitForTimeout(400);
+    // The development server sends sources, which weigh what they weigh.
+    if (number === 0 && process.env.SOURCES === undefined) await checkWeight(page, where);
     if (TOKEN !== '' && page.url().includes(TOKEN)) wrong(where, 'the token is still in the address');
     await checkWidth(page, where);
     await checkAccess(page, where);

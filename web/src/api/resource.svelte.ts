@@ -8,6 +8,8 @@ export class Resource<T> {
   data = $state.raw<T | undefined>(undefined);
   /** Why the last attempt failed. */
   error = $state.raw<unknown>(undefined);
+  /** When the data was read, ms by the browser's clock. */
+  at = $state<number | undefined>(undefined);
   #load: (signal: AbortSignal) => Promise<T>;
   #running: AbortController | undefined;
   #again = false;
@@ -42,6 +44,7 @@ export class Resource<T> {
       const data = await this.#load(running.signal);
       if (running.signal.aborted) return;
       this.data = data;
+      this.at = Date.now();
       this.error = undefined;
     } catch (error) {
       if (running.signal.aborted) return;
