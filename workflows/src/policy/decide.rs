@@ -1,15 +1,15 @@
 //! Asks a policy about one asset.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use rhai::{Dynamic, Scope};
+use rhai::{
+    Caches, Engine, EvalAltResult, EvalContext, Expr, GlobalRuntimeState, Position, Scope,
+    StmtBlock,
+};
 use serde_json::Value;
 
 use super::{Decision, DecisionError, Facts};
-use crate::script::{Limits, Script, ScriptError, limited_engine, on_big_stack, value};
+use crate::script::{Limits, Meter, Script, ScriptError, metered_engine, on_big_stack, value};
 
 /// A decision and what it took.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,55 +60,166 @@ impl PolicyError {
     }
 }
 
-/// Runs `fn decide(facts)` of a policy and checks what it answers.
+/// A policy ready to be asked, any number of times.
+///
+/// What does not change from one decision to the next is done once: the engine, the constants of the script and the
+/// look-up of every function it calls.
+pub struct Decider {
+    script: Script,
+    engine: Engine,
+    meter: Arc<Meter>,
+    /// Why it cannot be asked, if it cannot.
+    broken: Option<PolicyError>,
+    state: State,
+}
+
+/// What a script leaves behind for its next call.
+struct State {
+    global: GlobalRuntimeState,
+    caches: Caches,
+    scope: Scope<'static>,
+}
+
+impl Decider {
+    /// A policy under limits that hold for every decision anew.
+    #[must_use]
+    pub fn new(script: &Script, limits: &Limits) -> Self {
+        let (engine, meter) = metered_engine(limits);
+        Self::on(engine, meter, script)
+    }
+
+    /// The same on an engine at hand.
+    pub(super) fn on(engine: Engine, meter: Arc<Meter>, script: &Script) -> Self {
+        let state = State {
+            global: engine.new_global_runtime_state(),
+            caches: Caches::new(),
+            scope: Scope::new(),
+        };
+        let mut decider = Self {
+            script: script.clone(),
+            engine,
+            meter,
+            broken: None,
+            state,
+        };
+        decider.begin();
+        decider
+    }
+
+    /// Runs `fn decide(facts)` and checks what it answers.
+    ///
+    /// Whoever asks often does so within [`on_big_stack`], which then costs nothing here.
+    ///
+    /// # Errors
+    ///
+    /// When the script fails or breaks a limit, and when its answer is no decision.
+    pub fn decide(&mut self, facts: &Facts) -> Result<Decided, PolicyError> {
+        let decided = on_big_stack(|| self.decide_here(facts)).unwrap_or_else(|panic| {
+            Err(ScriptError::internal(self.script.name(), &panic.to_string()).into())
+        });
+        // Whatever a failure left behind must not be seen by the next decision.
+        if decided.is_err() && self.broken.is_none() {
+            self.begin();
+        }
+        decided
+    }
+
+    /// Works out the constants, as a call would before every function.
+    fn begin(&mut self) {
+        self.state = State {
+            global: self.engine.new_global_runtime_state(),
+            caches: Caches::new(),
+            scope: Scope::new(),
+        };
+        let ast = self.script.ast();
+        self.state.global.lib.push(ast.shared_lib().clone());
+        self.state.global.source = ast.source().map(Into::into);
+        self.broken = match on_big_stack(|| self.run_constants()) {
+            Ok(Ok(())) if self.script.defines("decide", 1) => None,
+            Ok(Ok(())) => Some(no_decide(&self.script)),
+            Ok(Err(error)) => Some(ScriptError::from_eval(&self.script, &error).into()),
+            Err(panic) => {
+                Some(ScriptError::internal(self.script.name(), &panic.to_string()).into())
+            }
+        };
+    }
+
+    #[expect(
+        deprecated,
+        reason = "the call is marked volatile, not deprecated; the version is pinned by the lock file"
+    )]
+    fn run_constants(&mut self) -> Result<(), Box<EvalAltResult>> {
+        let statements = self.script.ast().statements().iter().cloned();
+        let block = Expr::Stmt(Box::new(StmtBlock::new(
+            statements,
+            Position::NONE,
+            Position::NONE,
+        )));
+        let mut context = self.state.context(&self.engine);
+        context
+            .eval_expression_tree_raw(&(&block).into(), false)
+            .map(|_| ())
+    }
+
+    fn decide_here(&mut self, facts: &Facts) -> Result<Decided, PolicyError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        let script = &self.script;
+        let of_value = |what| {
+            move |source| PolicyError::Value {
+                policy: script.name().to_owned(),
+                what,
+                source,
+            }
+        };
+        self.meter.reset();
+        self.state.global.num_operations = Default::default();
+        let mut facts = facts.to_dynamic();
+        let answer = self
+            .state
+            .context(&self.engine)
+            .call_fn_raw("decide", false, false, &mut [&mut facts])
+            .map_err(|e| ScriptError::from_eval(script, &e))?;
+        let raw = value::from_dynamic(&answer).map_err(of_value("answer"))?;
+        let decision = Decision::try_from(&raw).map_err(|source| PolicyError::Decision {
+            policy: script.name().to_owned(),
+            source,
+        })?;
+        Ok(Decided {
+            decision,
+            operations: self.state.global.num_operations(),
+            raw,
+        })
+    }
+}
+
+impl State {
+    fn context<'a>(&'a mut self, engine: &'a Engine) -> EvalContext<'a, 'a, 'static, 'a, 'a, 'a> {
+        EvalContext::new(
+            engine,
+            &mut self.global,
+            &mut self.caches,
+            &mut self.scope,
+            None,
+        )
+    }
+}
+
+fn no_decide(script: &Script) -> PolicyError {
+    let mut error = ScriptError::internal(script.name(), "there is no `fn decide(facts)`");
+    error.code = "missing_function".to_owned();
+    error.into()
+}
+
+/// Runs `fn decide(facts)` of a policy once and checks what it answers.
 ///
 /// # Errors
 ///
 /// When the script fails or breaks a limit, and when its answer is no decision.
 pub fn decide(script: &Script, facts: &Facts, limits: &Limits) -> Result<Decided, PolicyError> {
-    on_big_stack(|| decide_here(script, facts, limits)).unwrap_or_else(|panic| {
+    on_big_stack(|| Decider::new(script, limits).decide(facts)).unwrap_or_else(|panic| {
         Err(ScriptError::internal(script.name(), &panic.to_string()).into())
-    })
-}
-
-fn decide_here(script: &Script, facts: &Facts, limits: &Limits) -> Result<Decided, PolicyError> {
-    let of_value = |what| {
-        move |source| PolicyError::Value {
-            policy: script.name().to_owned(),
-            what,
-            source,
-        }
-    };
-    let facts = serde_json::to_value(facts)
-        .map_err(|e| ScriptError::internal(script.name(), &format!("facts: {e}")))?;
-    let facts = value::to_dynamic(&facts).map_err(of_value("facts"))?;
-    let operations = Arc::new(AtomicU64::new(0));
-    let mut engine = limited_engine(limits);
-    let (count, stop) = (operations.clone(), limits.stop.clone());
-    engine.on_progress(move |used| {
-        count.store(used, Ordering::Relaxed);
-        let stopped = stop
-            .as_ref()
-            .is_some_and(|stop| stop.load(Ordering::Relaxed));
-        stopped.then_some(Dynamic::UNIT)
-    });
-    if !script.defines("decide", 1) {
-        let mut error = ScriptError::internal(script.name(), "there is no `fn decide(facts)`");
-        error.code = "missing_function".to_owned();
-        return Err(error.into());
-    }
-    let answer = engine
-        .call_fn::<Dynamic>(&mut Scope::new(), script.ast(), "decide", (facts,))
-        .map_err(|e| ScriptError::from_eval(script, &e))?;
-    let raw = value::from_dynamic(&answer).map_err(of_value("answer"))?;
-    let decision = Decision::try_from(&raw).map_err(|source| PolicyError::Decision {
-        policy: script.name().to_owned(),
-        source,
-    })?;
-    Ok(Decided {
-        decision,
-        operations: operations.load(Ordering::Relaxed),
-        raw,
     })
 }
 
@@ -151,9 +262,39 @@ mod tests {
                 "unknown_function",
             ),
             ("fn decide() { }", "missing_function"),
+            ("fn decide(facts) { decide(facts) }", "limit.depth"),
+            ("loop { } fn decide(facts) { }", "limit.operations"),
             ("fn decide(facts) { || 1 }", "type"),
         ] {
             assert_eq!(ask(source).expect_err("refused").code(), code, "{source}");
         }
+    }
+
+    #[test]
+    fn a_decider_forgets_one_decision_before_the_next() {
+        let source = "const N = 1 + 1;
+fn decide(facts) {
+    if facts.kind == \"loop\" { loop { } }
+    if facts.kind == \"deep\" { return decide(facts); }
+    if facts.kind == \"throw\" { let x = 1; throw x; }
+    let n = facts.dependents + global::N;
+    #{ action: \"monitor\", reason: `${n} ${[1, 2].map(|x| x + n)}` }
+}";
+        let script = Script::compile("p", source).expect("compiles");
+        let limits = Limits::decision();
+        let mut decider = Decider::new(&script, &limits);
+        for kind in ["a", "loop", "b", "deep", "throw", "c", "c"] {
+            let facts = Facts::about("fan-1", kind, Timestamp(0));
+            assert_eq!(decider.decide(&facts), decide(&script, &facts, &limits));
+        }
+    }
+
+    #[test]
+    fn a_raised_flag_stops_a_decision() {
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let script = Script::compile("p", "fn decide(facts) { loop { } }").expect("compiles");
+        let facts = Facts::about("fan-1", "fan_tray", Timestamp(0));
+        let stopped = decide(&script, &facts, &Limits::decision().stopped_by(stop));
+        assert_eq!(stopped.expect_err("stopped").code(), "limit.deadline");
     }
 }

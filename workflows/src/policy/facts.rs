@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use rhai::{Dynamic, Map};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,6 +106,103 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// The facts as a script sees them; what is not known, or is no finite number, is `()`.
+    pub(crate) fn to_dynamic(&self) -> Dynamic {
+        let named = |(name, value): (&str, Dynamic)| (name.into(), value);
+        let fields = [
+            ("anomaly", optional(self.anomaly)),
+            ("asset", self.asset.as_str().into()),
+            ("at", self.at.to_string().into()),
+            ("cooling_down", self.cooling_down.into()),
+            ("critical_dependents", whole(self.critical_dependents)),
+            ("dependents", whole(self.dependents)),
+            ("failure_mode", text(self.failure_mode.as_deref())),
+            ("fps", self.fps_to_dynamic()),
+            ("fps_reasons", self.fps_reasons_to_dynamic()),
+            ("kind", self.kind.as_str().into()),
+            ("locality", self.locality.as_str().into()),
+            ("open_run", text(self.open_run.as_deref())),
+            ("outage_cost_per_hour", number(self.outage_cost_per_hour)),
+            ("part", text(self.part.as_deref())),
+            ("redundancy", self.redundancy_to_dynamic()),
+            ("remaining_life_hours", self.remaining_life_to_dynamic()),
+            ("spare_capacity", optional(self.spare_capacity)),
+            ("stand_in_operational", self.stand_in_operational.into()),
+            ("stand_in_possible", self.stand_in_possible.into()),
+            ("state", state_name(self.state).into()),
+            ("utilisation", optional(self.utilisation)),
+        ];
+        fields.into_iter().map(named).collect::<Map>().into()
+    }
+
+    fn fps_to_dynamic(&self) -> Dynamic {
+        let horizons = self.fps.iter();
+        horizons
+            .map(|(horizon, fps)| (horizon.as_str().into(), number(*fps)))
+            .collect::<Map>()
+            .into()
+    }
+
+    fn fps_reasons_to_dynamic(&self) -> Dynamic {
+        let reasons = self.fps_reasons.iter();
+        let reasons: Vec<Dynamic> = reasons.map(|reason| reason.as_str().into()).collect();
+        reasons.into()
+    }
+
+    fn redundancy_to_dynamic(&self) -> Dynamic {
+        self.redundancy.as_ref().map_or(Dynamic::UNIT, |group| {
+            Map::from([
+                ("group".into(), group.group.as_str().into()),
+                ("needed".into(), whole(group.needed)),
+                ("serving".into(), whole(group.serving)),
+            ])
+            .into()
+        })
+    }
+
+    fn remaining_life_to_dynamic(&self) -> Dynamic {
+        self.remaining_life_hours.map_or(Dynamic::UNIT, |life| {
+            Map::from([
+                ("p05".into(), number(life.p05)),
+                ("p50".into(), number(life.p50)),
+                ("p95".into(), number(life.p95)),
+            ])
+            .into()
+        })
+    }
+}
+
+fn number(number: f64) -> Dynamic {
+    if number.is_finite() {
+        number.into()
+    } else {
+        Dynamic::UNIT
+    }
+}
+
+fn optional(value: Option<f64>) -> Dynamic {
+    value.map_or(Dynamic::UNIT, number)
+}
+
+fn text(value: Option<&str>) -> Dynamic {
+    value.map_or(Dynamic::UNIT, Into::into)
+}
+
+fn whole(number: u32) -> Dynamic {
+    i64::from(number).into()
+}
+
+const fn state_name(state: AssetState) -> &'static str {
+    match state {
+        AssetState::InService => "in_service",
+        AssetState::Standby => "standby",
+        AssetState::StoodIn => "stood_in",
+        AssetState::Offline => "offline",
+        AssetState::Retired => "retired",
+    }
+}
+
 /// The names of all facts, in order.
 #[must_use]
 pub fn fact_names() -> &'static [String] {
@@ -116,4 +214,47 @@ pub fn fact_names() -> &'static [String] {
         }
     });
     &NAMES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::value;
+
+    #[test]
+    fn a_script_sees_the_facts_as_they_are_stored() {
+        let mut facts = Facts::about("fan-1", "fan_tray", Timestamp(1_766_368_800_123));
+        for state in [
+            AssetState::InService,
+            AssetState::Standby,
+            AssetState::StoodIn,
+            AssetState::Offline,
+            AssetState::Retired,
+        ] {
+            facts.state = state;
+            let stored = serde_json::to_value(&facts).expect("facts are JSON");
+            assert_eq!(value::from_dynamic(&facts.to_dynamic()), Ok(stored));
+        }
+        facts.fps = BTreeMap::from([("7d".into(), 0.25), ("1d".into(), f64::NAN)]);
+        facts.fps_reasons = vec!["fan_rpm".into(), "temperature".into()];
+        (facts.anomaly, facts.utilisation) = (Some(f64::INFINITY), Some(1.0));
+        facts.spare_capacity = Some(-0.5);
+        (facts.dependents, facts.critical_dependents) = (u32::MAX, 3);
+        facts.part = Some("fan_blade".into());
+        facts.failure_mode = Some("bearing".into());
+        facts.open_run = Some("r-1".into());
+        facts.cooling_down = true;
+        facts.redundancy = Some(RedundancyFacts {
+            group: "fans".into(),
+            serving: 3,
+            needed: 2,
+        });
+        facts.remaining_life_hours = Some(RemainingLifeFacts {
+            p05: 1.0,
+            p50: 2.5,
+            p95: f64::NAN,
+        });
+        let stored = serde_json::to_value(&facts).expect("facts are JSON");
+        assert_eq!(value::from_dynamic(&facts.to_dynamic()), Ok(stored));
+    }
 }

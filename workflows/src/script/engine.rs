@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, LazyLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use rhai::{
@@ -168,8 +168,34 @@ impl std::fmt::Debug for Script {
     }
 }
 
+/// What the script at work on an engine has used so far, beside what the engine counts itself.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    uses: AtomicU32,
+}
+
+impl Meter {
+    /// Begins anew, so that a script on a used engine meets its limits where it would on a new one.
+    pub(crate) fn reset(&self) {
+        self.uses.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts a use of a variable; gives how many there were before it. One script at a time is at work.
+    pub(super) fn use_one(&self) -> u32 {
+        let uses = self.uses.load(Ordering::Relaxed);
+        self.uses.store(uses.wrapping_add(1), Ordering::Relaxed);
+        uses
+    }
+}
+
 /// An engine with packages that only compute (no clock, no sleep, no files, no `eval`) and these limits.
 pub(crate) fn limited_engine(limits: &Limits) -> Engine {
+    metered_engine(limits).0
+}
+
+/// The same with what has to be reset before another script is run on it; for one script at a time.
+pub(crate) fn metered_engine(limits: &Limits) -> (Engine, Arc<Meter>) {
+    let meter = Arc::new(Meter::default());
     let mut engine = Engine::new_raw();
     for package in PACKAGES.iter() {
         engine.register_global_module(package.clone());
@@ -189,13 +215,13 @@ pub(crate) fn limited_engine(limits: &Limits) -> Engine {
         .disable_symbol("eval")
         .disable_symbol("import")
         .disable_symbol("export");
-    memory::bound(&mut engine, limits.cells);
+    memory::bound(&mut engine, limits.cells, meter.clone());
     if let Some(stop) = limits.stop.clone() {
         engine.on_progress(move |operations| {
             (operations & STOP_MASK == 0 && stop.load(Ordering::Relaxed)).then(|| "stop".into())
         });
     }
-    engine
+    (engine, meter)
 }
 
 /// The error at the bottom of a chain of calls: where and why it really happened.

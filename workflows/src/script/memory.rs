@@ -1,8 +1,10 @@
 //! Bounds what a running script holds altogether, which Rhai itself leaves to the size of each value.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, Map, Position};
+
+use super::engine::Meter;
 
 /// Uses of variables between two looks; what can be piled up in between is a few megabytes.
 const LOOK_EVERY: u32 = 64;
@@ -15,10 +17,9 @@ const CELL_BYTES: usize = 16;
     deprecated,
     reason = "`on_var` is marked volatile, not deprecated; the version is pinned by the lock file"
 )]
-pub(super) fn bound(engine: &mut Engine, cells: usize) {
-    let uses = AtomicU32::new(0);
+pub(super) fn bound(engine: &mut Engine, cells: usize, meter: Arc<Meter>) {
     engine.on_var(move |_, _, ctx| {
-        if uses.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY != LOOK_EVERY - 1 {
+        if meter.use_one() % LOOK_EVERY != LOOK_EVERY - 1 {
             return Ok(None);
         }
         let mut left = cells;
