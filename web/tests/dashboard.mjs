@@ -109,6 +109,7 @@ async function checkJournal(page, where) {
 const SIGHTS = [
   {
     name: 'heatmap',
+    everywhere: true,
     at: '/',
     texts: [/^The hall$/, /Failure risk/, /Utilisation/, /Maintenance/, /50 % and more/, /As of/, ASSET],
     async more(page, where) {
@@ -130,6 +131,7 @@ const SIGHTS = [
   },
   {
     name: 'asset',
+    everywhere: true,
     at: `/assets/${encodeURIComponent(ASSET)}`,
     texts: [ASSET, /Failure prediction/, /within 7 days/, /Remaining life/, /Telemetry and forecast/, /Decisions/, /Depend on it/],
     async more(page, where) {
@@ -138,6 +140,7 @@ const SIGHTS = [
   },
   {
     name: 'run',
+    everywhere: true,
     at: `/runs/${encodeURIComponent(RUN)}`,
     texts: [RUN, /^Timeline$/, /at work/, /^Steps$/, /^Predict$/, /Redesign the part/, /Measure and judge/, /Builds and verdicts/, /Journal/],
     async more(page, where) {
@@ -156,11 +159,38 @@ const SIGHTS = [
   { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
   { name: 'maintenance', at: '/heatmap/maintenance', texts: [/nothing planned/] },
   { name: 'runs', at: '/runs', texts: [RUN] },
+  {
+    name: 'decisions',
+    at: '/decisions',
+    everywhere: true,
+    texts: [/^Decisions$/],
+    async more(page, where) {
+      await page.getByLabel('Asset', { exact: true }).fill('no-such-asset');
+      await page.getByRole('button', { name: 'Find' }).click();
+      await sees(page, where, [/No decision is like that/]);
+      await page.getByLabel('Asset', { exact: true }).fill(ASSET);
+      await page.getByRole('button', { name: 'Find' }).click();
+      await sees(page, where, [/replace part/]);
+    },
+  },
+  {
+    name: 'decision',
+    at: `/decisions?asset=${encodeURIComponent(ASSET)}`,
+    everywhere: true,
+    texts: [/replace part/],
+    async more(page, where) {
+      await page.getByRole('link', { name: 'replace part' }).first().click();
+      await sees(page, where, [/What it answered/, /a run of replace part/, /critical_dependents/]);
+    },
+  },
   { name: 'windows', at: '/windows', texts: [/^Maintenance$/] },
   { name: 'cells', at: '/cells', texts: [/Builds/] },
   { name: 'policies', at: '/policies', texts: [/Decided lately/] },
   { name: 'models', at: '/models', texts: [/^Models$/] },
 ];
+
+/** Those looked at in the dark and on a phone too. */
+const EVERYWHERE = SIGHTS.filter((sight) => sight.everywhere);
 
 /** Looks at every sight in one browser context. */
 async function look(browser, label, settings, sights) {
@@ -194,8 +224,8 @@ const browser = await chromium.launch({
 });
 try {
   await look(browser, '', { viewport: WIDE, colorScheme: 'light' }, SIGHTS);
-  await look(browser, '-dark', { viewport: WIDE, colorScheme: 'dark' }, SIGHTS.slice(0, 3));
-  await look(browser, '-phone', { viewport: PHONE, colorScheme: 'light', hasTouch: true, isMobile: true }, SIGHTS.slice(0, 3));
+  await look(browser, '-dark', { viewport: WIDE, colorScheme: 'dark' }, EVERYWHERE);
+  await look(browser, '-phone', { viewport: PHONE, colorScheme: 'light', hasTouch: true, isMobile: true }, EVERYWHERE);
 } catch (error) {
   wrong('the story', error.message);
 } finally {

@@ -3,10 +3,15 @@
 class Route {
   /** The parts of the path. */
   parts = $state<string[]>(parse());
+  /** What stands after its question mark. */
+  query = $state.raw(ask());
 
   /** Follows the address until the returned function is called. */
   follow(): () => void {
-    const read = () => (this.parts = parse());
+    const read = () => {
+      this.parts = parse();
+      this.query = ask();
+    };
     read();
     addEventListener('hashchange', read);
     return () => removeEventListener('hashchange', read);
@@ -23,6 +28,10 @@ export function link(...parts: string[]): string {
 /** Goes to a page. */
 export function go(...parts: string[]): void {
   location.hash = link(...parts);
+}
+
+function ask(): URLSearchParams {
+  return new URLSearchParams(location.hash.split('?')[1] ?? '');
 }
 
 function parse(): string[] {
