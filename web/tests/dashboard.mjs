@@ -185,7 +185,21 @@ const SIGHTS = [
   },
   { name: 'windows', at: '/windows', texts: [/^Maintenance$/] },
   { name: 'cells', at: '/cells', texts: [/Builds/] },
-  { name: 'policies', at: '/policies', texts: [/Decided lately/] },
+  { name: 'policies', at: '/policies', texts: [/Policies decide/, /The allocation rule/] },
+  {
+    name: 'policy',
+    at: '/policies/allocation',
+    everywhere: true,
+    texts: [/^Allocation$/, /fn decide\(facts\)/],
+    async more(page, where) {
+      await page.getByText('Write a draft').click();
+      const draft = page.getByRole('textbox', { name: /Draft of allocation/ });
+      await draft.fill((await draft.inputValue()).replace('facts.fps.contains', 'facts.fbs.contains'));
+      await page.getByRole('button', { name: 'Check' }).click();
+      await sees(page, where, [/✕ 1 found/, /line \d+, column \d+/, /Did you mean/]);
+    },
+  },
+  { name: 'workflow', at: '/workflows/replace_part', texts: [/^Replace part$/, /fn run\(event\)/] },
   { name: 'models', at: '/models', texts: [/^Models$/] },
 ];
 

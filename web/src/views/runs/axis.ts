@@ -24,7 +24,7 @@ export interface Tick {
 const FOLD = 0.08;
 const FOLDS = 0.4;
 /** What takes less than this of the axis is not worth folding. */
-const WORTH = 0.15;
+const WORTH = 0.25;
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

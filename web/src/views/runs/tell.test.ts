@@ -1,7 +1,7 @@
 // A line about a step says what the step gave back, and nothing else.
 import { describe, expect, it } from 'vitest';
 import type { Schemas } from '../../api/client';
-import { stepName, tell, trouble } from './tell';
+import { stepName, tell, trouble, waitsFor } from './tell';
 
 function step(kind: string, output?: unknown, error?: unknown): Schemas['StepView'] {
   return { position: '1', kind, state: 'done', attempt: 1, input: {}, output, error, progress: 1, phase: '', artifacts: {} };
@@ -19,6 +19,11 @@ describe('a step', () => {
   ])('of kind %s given %j says %s', (kind, output, text) => expect(tell(step(kind, output))).toBe(text));
 
   it('has a name also when nobody knows its kind', () => expect(stepName('paint_it')).toBe('paint it'));
+  it.each([
+    ['{"for":"build","id":"b-1"}', 'build `b-1`'],
+    ['somebody', 'somebody'],
+    [undefined, undefined],
+  ])('parked with %j waits for %j', (waiting_for, said) => expect(waitsFor({ ...step('make'), waiting_for })).toBe(said));
   it('tells why it failed', () => {
     expect(trouble(step('make', undefined, { message: 'jam' }))).toBe('jam');
     expect(trouble(step('make'))).toBeUndefined();

@@ -100,6 +100,19 @@ export function trouble(step: Step): string | undefined {
   return textAt(step.error, 'message') ?? textAt(step.error, 'detail') ?? JSON.stringify(step.error);
 }
 
+/** What a parked step waits for, such as a build. */
+export function waitsFor(step: Step): string | undefined {
+  const text = step.waiting_for ?? '';
+  if (text === '') return undefined;
+  try {
+    const wait: unknown = JSON.parse(text);
+    const what = textAt(wait, 'for');
+    return what === undefined ? text : `${words(what)} \`${textAt(wait, 'id') ?? ''}\``;
+  } catch {
+    return text;
+  }
+}
+
 function sentence(parts: (string | undefined)[]): string {
   const text = parts.filter((part) => part !== undefined && part !== '').join(' · ');
   return text.charAt(0).toUpperCase() + text.slice(1);
