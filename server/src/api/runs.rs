@@ -39,6 +39,8 @@ pub struct RunSummary {
     revision: String,
     /// Where it stands.
     state: RunStateView,
+    /// Whether somebody wants it stopped: what it did is being undone.
+    cancelling: bool,
     /// What it was given.
     event: Value,
     /// The decision that started it.
@@ -80,7 +82,7 @@ pub struct RunView {
     /// What the script returned.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
-    /// Why it failed, or both sides of a divergence.
+    /// Why it failed or was cancelled, with what was not undone; or both sides of a divergence.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Value>,
     /// Every step it asked for, in that order.
@@ -272,17 +274,29 @@ pub async fn get_journal(
     Ok(Json(JournalView { entries }))
 }
 
-/// Ask a run to stop: its steps and builds are called off. Its `on_failure` closures are not run.
+/// How a run is to be stopped.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CancelQuery {
+    /// End it at once and undo nothing more.
+    pub force: Option<bool>,
+}
+
+/// Ask a run to stop: what it waits for is called off, its `on_failure` closures run, then it is `cancelled`.
+///
+/// Asking again changes nothing. With `force` it ends at once, whatever is left undone.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs",
-    params(("id" = String, Path)), responses((status = 202, body = RunView)))]
+    params(("id" = String, Path), CancelQuery), responses((status = 202, body = RunView)))]
 pub async fn cancel_run(
     app: App,
     who: auth::Engineer,
     Path(id): Path<String>,
+    Query(query): Query<CancelQuery>,
 ) -> ApiResult<(StatusCode, Json<RunView>)> {
     store::runs::get(&app.db.read, &id).await?;
+    let force = query.force.unwrap_or(false);
     let tx = store::begin(&app.db.write).await?;
-    store::runs::request_cancel(&tx, app.now_ms(), &who.0.subject, &id).await?;
+    store::runs::request_cancel(&tx, app.now_ms(), &who.0.subject, &id, force).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok((StatusCode::ACCEPTED, Json(RunView::load(&app, &id).await?)))
@@ -317,6 +331,7 @@ impl RunSummary {
             workflow: row.workflow.clone(),
             revision: row.revision.clone(),
             state: RunStateView::read(&row.state)?,
+            cancelling: row.cancel_requested && row.ended_at.is_none(),
             event: json(&row.event)?,
             decision: row.decision.clone(),
             started_at: Timestamp(row.started_at),

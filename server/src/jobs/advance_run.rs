@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use workflows::model::Timestamp;
+use workflows::run::machine::RunEvent;
 use workflows::run::{
-    Call, CallOutcome, Ending, Entry, Journal, Progress, ReplayContext, RunFailure, StepFailure,
-    StepOptions, replay,
+    Call, CallOutcome, Ending, Entry, Journal, Position, Progress, ReplayContext, RunFailure,
+    StepFailure, StepOptions, replay,
 };
 use workflows::script::{Limits, Script};
 use workflows::steps::Registry;
@@ -44,9 +45,6 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
     if run.ended_at.is_some() {
         return finish(context, taken, Advance::Over).await;
     }
-    if run.cancel_requested {
-        return end(context, taken, &run, &[], &RunEnd::Cancelled).await;
-    }
     if run.state == "diverged" {
         return finish(context, taken, Advance::Until(None)).await;
     }
@@ -60,9 +58,12 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
         Err(Stop::Never { code, message }) => {
             end(context, taken, &run, &[], &failed(code, &message)).await
         }
-        Ok(Progress::Suspended { new, calls, .. }) => {
-            suspend(context, taken, &run, &new, &calls).await
-        }
+        Ok(Progress::Suspended {
+            new,
+            calls,
+            abandoned,
+            ..
+        }) => suspend(context, taken, &run, &new, &calls, &abandoned).await,
         Ok(Progress::Ended { new, ending }) => match ending {
             Ending::Failed(failure) if failure.failure.code == "limit.deadline" => {
                 let due = queue.now() + BACKOFF_MS * 10;
@@ -72,10 +73,20 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
                 let failure = RunEnd::Failed(json!(failure));
                 end(context, taken, &run, &new, &failure).await
             }
+            Ending::Cancelled(failure) => {
+                let failure = RunEnd::Cancelled(json!(failure));
+                end(context, taken, &run, &new, &failure).await
+            }
             Ending::Succeeded { result } => {
                 end(context, taken, &run, &new, &RunEnd::Succeeded(result)).await
             }
         },
+        Ok(Progress::Diverged(_)) if run.cancel_requested => {
+            let message = "the run was cancelled; its script asks for something else than its journal holds, so \
+                           nothing could be undone";
+            let failure = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
+            end(context, taken, &run, &[], &failure).await
+        }
         Ok(Progress::Diverged(divergence)) => {
             let tx = store::begin(&queue.db().write).await?;
             queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
@@ -155,6 +166,7 @@ async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result
     let journal = journal_of(context, run).await?;
     let event: Value = from_json("event", &run.event)?;
     let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
+    let cancelled = run.cancel_requested;
     let stop = Arc::new(AtomicBool::new(false));
     let limits = Limits::workflow().stopped_by(stop.clone());
     let replaying = tokio::task::spawn_blocking(move || {
@@ -162,6 +174,7 @@ async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result
             run: &id,
             now: Timestamp(now),
             seed,
+            cancelled,
             limits: &limits,
         };
         replay(&script, &event, &journal, &context)
@@ -271,6 +284,7 @@ async fn suspend(
     run: &run::Model,
     new: &[Entry],
     calls: &[Call],
+    abandoned: &[Position],
 ) -> Result<(), StoreError> {
     let queue = &context.world.queue;
     let now = queue.now();
@@ -281,6 +295,11 @@ async fn suspend(
         .collect();
     let refused = asked.iter().any(|asked| asked.refused.is_some());
     let tx = store::begin(&queue.db().write).await?;
+    if !abandon(&tx, now, &run.id, abandoned).await? {
+        // Something was answered since the journal was read: the script comes further than this replay did.
+        tx.rollback().await?;
+        return finish(context, taken, Advance::Until(Some(now))).await;
+    }
     kept.append(&tx, now, &run.id, &asked).await?;
     let due = store::journal::next_due(&tx, &run.id).await?;
     // What was refused is answered, so the script goes on at once.
@@ -291,8 +310,11 @@ async fn suspend(
         }
     }
     queue::advance(&tx, now, &taken.claimed, Advance::Until(due)).await?;
-    let state = if refused { "running" } else { "waiting" };
-    store::runs::set_state(&tx, &run.id, state).await?;
+    let event = match refused {
+        true => RunEvent::Woken,
+        false => RunEvent::Suspended { wakes: 0 },
+    };
+    store::runs::moved(&tx, &run.id, &event).await?;
     if !calls.is_empty() {
         let positions: Vec<String> = calls.iter().map(|c| c.position().to_string()).collect();
         let detail = json!({ "positions": positions });
@@ -300,6 +322,25 @@ async fn suspend(
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// Calls off what a cancelled run no longer waits for, and says so in its journal; `false` when one of the calls has
+/// been answered meanwhile.
+async fn abandon(
+    tx: &DatabaseTransaction,
+    now: i64,
+    run: &str,
+    abandoned: &[Position],
+) -> Result<bool, StoreError> {
+    let positions: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
+    store::runs::withdraw_calls(tx, now, run, &positions).await?;
+    for (position, text) in abandoned.iter().zip(&positions) {
+        let outcome = CallOutcome::Err(StepFailure::abandoned(position));
+        if !store::journal::answer(tx, now, run, text, &outcome).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// When a call comes due, and why it is refused, if it is.

@@ -6,6 +6,9 @@ mod execute_step;
 mod expire_leases;
 mod workers;
 
+#[cfg(test)]
+mod cancel_tests;
+
 pub use deliver_outbox::{Webhook, deliver_outbox};
 pub use expire_leases::expire_leases;
 pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};

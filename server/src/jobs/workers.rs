@@ -170,7 +170,7 @@ async fn work(context: WorkerContext, taken: Taken) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    fn context(f: &Fresh) -> WorkerContext {
+    pub(in crate::jobs) fn context(f: &Fresh) -> WorkerContext {
         let registry = Registry::default()
             .register(Double)
             .register(Shaky(AtomicU32::new(0)))
@@ -322,17 +322,17 @@ mod tests {
     }
 
     /// Workers that stop when this is dropped, or in order when told to.
-    struct Working {
+    pub(in crate::jobs) struct Working {
         stop: Option<oneshot::Sender<()>>,
         ended: tokio::task::JoinHandle<Result<(), WorkerError>>,
-        queue: queue::Queue,
+        pub(in crate::jobs) queue: queue::Queue,
     }
 
-    fn work_on(f: &Fresh) -> Working {
+    pub(in crate::jobs) fn work_on(f: &Fresh) -> Working {
         work_with(context(f))
     }
 
-    fn work_with(context: WorkerContext) -> Working {
+    pub(in crate::jobs) fn work_with(context: WorkerContext) -> Working {
         let queue = context.world.queue.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let queues = all_queues(&context.registry);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     impl Working {
-        async fn stop(mut self) {
+        pub(in crate::jobs) async fn stop(mut self) {
             drop(self.stop.take());
             let ended = tokio::time::timeout(Duration::from_secs(20), self.ended).await;
             ended
@@ -361,7 +361,9 @@ mod tests {
     }
 
     /// Looks until it finds something.
-    async fn until<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+    pub(in crate::jobs) async fn until<T, F: Future<Output = Option<T>>>(
+        mut look: impl FnMut() -> F,
+    ) -> T {
         for _ in 0..1_500 {
             if let Some(found) = look().await {
                 return found;
@@ -371,7 +373,7 @@ mod tests {
         panic!("nothing came of it in 30 s");
     }
 
-    async fn ended(f: &Fresh, id: &str) -> run::Model {
+    pub(in crate::jobs) async fn ended(f: &Fresh, id: &str) -> run::Model {
         until(|| async {
             let run = runs::get(&f.db.read, id).await.unwrap();
             run.ended_at.is_some().then_some(run)
@@ -379,7 +381,7 @@ mod tests {
         .await
     }
 
-    async fn waiting(f: &Fresh, id: &str) -> run::Model {
+    pub(in crate::jobs) async fn waiting(f: &Fresh, id: &str) -> run::Model {
         until(|| async {
             let run = runs::get(&f.db.read, id).await.unwrap();
             assert_eq!(run.ended_at, None, "{run:?}");
@@ -388,12 +390,12 @@ mod tests {
         .await
     }
 
-    fn result(run: &run::Model) -> Value {
+    pub(in crate::jobs) fn result(run: &run::Model) -> Value {
         assert_eq!(run.state, "succeeded", "{run:?}");
         serde_json::from_str(run.result.as_deref().unwrap()).unwrap()
     }
 
-    async fn count(f: &Fresh, what: &str) -> i64 {
+    pub(in crate::jobs) async fn count(f: &Fresh, what: &str) -> i64 {
         let sql = format!("SELECT COUNT(*) AS n FROM {what}");
         number(&f.db.read, &sql, values![]).await.unwrap().unwrap()
     }
@@ -419,7 +421,7 @@ mod tests {
         assert_eq!(store::audit::first_broken(&f.db.read).await.unwrap(), None);
     }
 
-    async fn claim(f: &Fresh, queue: &str) -> Claimed {
+    pub(in crate::jobs) async fn claim(f: &Fresh, queue: &str) -> Claimed {
         let db = &f.db.write;
         until(|| async {
             let claimed = queue::claim(db, f.now(), "dead", queue, 10_000, 1).await;
@@ -451,7 +453,7 @@ mod tests {
         assert_eq!((first.attempt, first.fence), (2, 2));
     }
 
-    fn work_alone(context: &WorkerContext, claimed: Claimed) -> Taken {
+    pub(in crate::jobs) fn work_alone(context: &WorkerContext, claimed: Claimed) -> Taken {
         let queue = &context.world.queue;
         let heartbeat = Heartbeat::new(queue.db().clone(), queue.clock(), queue.settings());
         let places = Arc::new(tokio::sync::Semaphore::new(1));
@@ -639,7 +641,9 @@ mod tests {
         let id = f.start(source, Value::Null).await;
         until(|| async { (count(&f, "build").await == 1).then_some(()) }).await;
         let tx = store::begin(&f.db.write).await.unwrap();
-        runs::request_cancel(&tx, f.now(), "op", &id).await.unwrap();
+        runs::request_cancel(&tx, f.now(), "op", &id, false)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert_eq!(ended(&f, &id).await.state, "cancelled");
         assert_eq!(count(&f, "build WHERE state = 'ended'").await, 1);
@@ -648,7 +652,7 @@ mod tests {
             count(&f, "step WHERE state IN ('ready', 'leased')").await,
             0
         );
-        let again = runs::request_cancel(&f.db.write, f.now(), "op", &id).await;
+        let again = runs::request_cancel(&f.db.write, f.now(), "op", &id, false).await;
         assert!(matches!(
             again,
             Err(StoreError::Refused {

@@ -2,8 +2,10 @@
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
+use workflows::run::Ending;
+use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
-use super::database::{execute, to_json};
+use super::database::{execute, from_json, to_json};
 use super::{Page, StoreError, audit, builds, events, new_id, steps, windows};
 
 table!(
@@ -49,8 +51,8 @@ pub enum RunEnd {
     Succeeded(Value),
     /// With a failure nobody caught.
     Failed(Value),
-    /// Because somebody asked for it.
-    Cancelled,
+    /// Because somebody asked for it; with what could not be undone.
+    Cancelled(Value),
 }
 
 impl RunEnd {
@@ -60,7 +62,7 @@ impl RunEnd {
         match self {
             Self::Succeeded(_) => "succeeded",
             Self::Failed(_) => "failed",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled(_) => "cancelled",
         }
     }
 }
@@ -119,7 +121,9 @@ pub async fn list(
     Ok(find.all(db).await?)
 }
 
-/// Asks a run to stop; its next advance does. To be called in a transaction.
+/// Asks a run to stop: its next advance undoes what it did. To be called in a transaction.
+///
+/// A run that diverged cannot be replayed and ends at once, and so does any with `force`. Asking again changes nothing.
 ///
 /// # Errors
 ///
@@ -129,17 +133,80 @@ pub async fn request_cancel(
     now: i64,
     actor: &str,
     id: &str,
+    force: bool,
 ) -> Result<(), StoreError> {
-    steps::wake(db, now, id, steps::ADVANCE).await?;
-    let sql = "UPDATE run SET cancel_requested = TRUE WHERE id = $1 AND ended_at IS NULL";
-    if execute(db, sql, values![id]).await? == 0 {
-        let run = get(db, id).await?;
-        return Err(StoreError::refused(
-            "run_ended",
-            format_args!("run `{id}` is over: {}", run.state),
-        ));
+    let event = match force {
+        true => RunEvent::Forced,
+        false => RunEvent::Cancelled,
+    };
+    let row = get(db, id).await?;
+    let (next, effects) = machine::apply(&row.standing()?, &event).map_err(|_| over(&row))?;
+    if effects.contains(&RunEffect::CloseOpenCalls) {
+        withdraw(db, now, id).await?;
+        let sql = "UPDATE step SET state = 'cancelled', fence = fence + 1, lease_owner = NULL, \
+                   lease_until = NULL, ended_at = $2 \
+                   WHERE run_id = $1 AND position = '@' AND state IN ('ready', 'leased')";
+        execute(db, sql, values![id, now]).await?;
+        let Some(Ending::Cancelled(failure)) = next.ending else {
+            return Err(over(&row));
+        };
+        end(db, now, id, &RunEnd::Cancelled(json!(failure))).await?;
+    } else {
+        steps::wake(db, now, id, steps::ADVANCE).await?;
+        let sql = "UPDATE run SET cancel_requested = TRUE, state = $2 \
+                   WHERE id = $1 AND state IN ('running', 'waiting')";
+        if execute(db, sql, values![id, word(next.status)]).await? == 0 {
+            return Err(over(&get(db, id).await?));
+        }
     }
-    audit::record(db, now, actor, "cancel_run", id, &Value::Null).await
+    let detail = json!({ "force": force });
+    audit::record(db, now, actor, "cancel_run", id, &detail).await
+}
+
+fn over(run: &run::Model) -> StoreError {
+    StoreError::refused(
+        "run_ended",
+        format_args!("run `{}` is over: {}", run.id, run.state),
+    )
+}
+
+/// Calls off single calls of a run that goes on without them: their builds, steps, waits and approvals.
+pub async fn withdraw_calls(
+    db: &impl ConnectionTrait,
+    now: i64,
+    id: &str,
+    positions: &[String],
+) -> Result<(), StoreError> {
+    // Table by table, in the order `withdraw` keeps.
+    for position in positions {
+        builds::cancel(db, now, id, Some(position)).await?;
+    }
+    for (sql, timed) in [
+        (
+            "UPDATE step SET state = 'cancelled', cancel_requested = TRUE, fence = fence + 1, \
+             lease_owner = NULL, lease_until = NULL, ended_at = $3 \
+             WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased')",
+            true,
+        ),
+        (
+            "DELETE FROM event_wait WHERE run_id = $1 AND position = $2",
+            false,
+        ),
+        (
+            "UPDATE approval SET state = 'withdrawn', answered_at = $3 \
+             WHERE run_id = $1 AND position = $2 AND state = 'open'",
+            true,
+        ),
+    ] {
+        for position in positions {
+            let mut values = values![id, position.as_str()];
+            if timed {
+                values.push(now.into());
+            }
+            execute(db, sql, values).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls off whatever of a run has not ended: its builds, its steps, its waits, its approvals.
@@ -168,8 +235,9 @@ pub async fn end(
 ) -> Result<(), StoreError> {
     let (result, failure) = match end {
         RunEnd::Succeeded(result) => (Some(to_json("result", result)?), None),
-        RunEnd::Failed(failure) => (None, Some(to_json("failure", failure)?)),
-        RunEnd::Cancelled => (None, None),
+        RunEnd::Failed(failure) | RunEnd::Cancelled(failure) => {
+            (None, Some(to_json("failure", failure)?))
+        }
     };
     let sql = "UPDATE run SET state = $2, result = $3, failure = $4, ended_at = $5 \
                WHERE id = $1 AND ended_at IS NULL";
@@ -184,11 +252,26 @@ pub async fn end(
     audit::record(db, now, "server", "end_run", id, &detail).await
 }
 
-/// Notes that a run waits for the world, or goes on.
-pub async fn set_state(db: &impl ConnectionTrait, id: &str, state: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE run SET state = $2 WHERE id = $1 AND ended_at IS NULL AND state <> $2";
-    execute(db, sql, values![id, state]).await?;
-    Ok(())
+/// Notes what a replay made of a run, if the machine lets it happen from where the run stands now.
+///
+/// A replay that began because something came due did so in the state `waiting`; for the machine it was woken.
+pub async fn moved(
+    db: &impl ConnectionTrait,
+    id: &str,
+    event: &RunEvent,
+) -> Result<bool, StoreError> {
+    let Some(to) = led_to(event) else {
+        return Ok(false);
+    };
+    let sql = "UPDATE run SET state = $2 WHERE id = $1 AND state IN ('running', 'waiting') \
+               AND state <> $2";
+    Ok(execute(db, sql, values![id, word(to)]).await? == 1)
+}
+
+/// The state an event leads to in a run that is being replayed.
+fn led_to(event: &RunEvent) -> Option<RunStatus> {
+    let (next, _) = machine::apply(&RunState::new(), event).ok()?;
+    Some(next.status)
 }
 
 /// Stops a run whose script asks for something else than its journal holds; nothing of it is lost.
@@ -199,13 +282,37 @@ pub async fn diverge(
     divergence: &Value,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE run SET state = 'diverged', failure = $2 \
-               WHERE id = $1 AND ended_at IS NULL AND state <> 'diverged'";
+               WHERE id = $1 AND state IN ('running', 'waiting')";
     let text = to_json("divergence", divergence)?;
     if execute(db, sql, values![id, text]).await? == 1 {
         events::record(db, now, "run.diverged", id, divergence).await?;
         audit::record(db, now, "server", "diverge_run", id, divergence).await?;
     }
     Ok(())
+}
+
+/// The word a status is stored as.
+#[must_use]
+pub fn word(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "running",
+        RunStatus::Waiting => "waiting",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::Diverged => "diverged",
+    }
+}
+
+impl run::Model {
+    /// Where it stands, as the machine of `workflows` knows it; how it ended and what woke it are elsewhere.
+    pub fn standing(&self) -> Result<RunState, StoreError> {
+        Ok(RunState {
+            status: from_json("run state", &format!("\"{}\"", self.state))?,
+            cancelling: self.cancel_requested,
+            ..RunState::new()
+        })
+    }
 }
 
 /// A seed that depends on the run's id alone.
@@ -274,7 +381,7 @@ mod tests {
 
     async fn a_run_that_came_to_nothing_leaves_its_technician_free(f: Fresh) {
         let left = ["cancelled", "cancelled", "done"];
-        assert_eq!(ended(&f, &RunEnd::Cancelled).await, left);
+        assert_eq!(ended(&f, &RunEnd::Cancelled(Value::Null)).await, left);
         assert_eq!(ended(&f, &RunEnd::Failed(Value::Null)).await, left);
         assert_eq!(busy(&f).await, 2, "what was done took its time");
         assert_eq!(audit::first_broken(&f.db.write).await.unwrap(), None);

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Call, CallOutcome, Divergence, Entry, Journal, Position, RunFailure, Side, StepFailure,
-    StepOptions, calls::options_of,
+    Call, CallOutcome, Divergence, Entry, Journal, Position, ReplayContext, RunFailure, Side,
+    StepFailure, StepOptions, calls::options_of,
 };
 use crate::{
     model::Timestamp,
@@ -62,6 +62,7 @@ struct Handle {
 /// Why a replay cannot go on; no script can catch it.
 pub(super) enum Halt {
     Suspended,
+    Cancelled,
     Diverged(Box<Divergence>),
     Failed(Box<RunFailure>),
 }
@@ -70,6 +71,8 @@ pub(super) enum Halt {
 pub(super) struct Recorder {
     journal: Journal,
     pub(super) entry_limit: usize,
+    /// Somebody wants the run stopped: where the script would wait or ask for more, it is undone instead.
+    pub(super) cancelled: bool,
     now: Timestamp,
     seed: u64,
     /// Calls are numbered below this position; at the top where there is none.
@@ -92,12 +95,13 @@ enum Asked {
 }
 
 impl Recorder {
-    pub(super) fn new(journal: &Journal, now: Timestamp, seed: u64, entry_limit: usize) -> Self {
+    pub(super) fn new(journal: &Journal, ctx: &ReplayContext) -> Self {
         Self {
             journal: journal.clone(),
-            entry_limit,
-            now,
-            seed,
+            entry_limit: ctx.limits.journal_entries,
+            cancelled: ctx.cancelled,
+            now: ctx.now,
+            seed: ctx.seed,
             below: None,
             next: 0,
             visited: BTreeSet::new(),
@@ -134,6 +138,15 @@ impl Recorder {
             .filter(|e| e.outcome.is_none())
     }
 
+    /// Calls this replay asked for that have no answer.
+    pub(super) fn unanswered(&self) -> Vec<Position> {
+        self.journal
+            .iter()
+            .filter(|e| e.outcome.is_none() && self.visited.contains(&e.position))
+            .map(|e| e.position.clone())
+            .collect()
+    }
+
     /// Answers of steps that were started and never waited for.
     pub(super) fn unawaited(&self) -> impl Iterator<Item = Option<&CallOutcome>> {
         self.started
@@ -163,6 +176,31 @@ impl Recorder {
         terminated()
     }
 
+    /// Whether the script itself is to stop; what undoes it is not stopped.
+    fn stops(&self) -> bool {
+        self.cancelled && self.below.is_none()
+    }
+
+    /// Halts where there is nothing to go on with.
+    fn suspend(&mut self) -> Box<EvalAltResult> {
+        let stops = self.stops();
+        self.halt(if stops {
+            Halt::Cancelled
+        } else {
+            Halt::Suspended
+        })
+    }
+
+    /// Hands an answer to the script, unless it only says that the run was cancelled.
+    fn give(&mut self, outcome: CallOutcome) -> Answer {
+        match &outcome {
+            CallOutcome::Err(failure) if self.stops() && failure.is_abandoned() => {
+                Err(self.halt(Halt::Cancelled))
+            }
+            _ => give(outcome),
+        }
+    }
+
     /// Holds a call against the journal; a call without an entry gets one.
     fn ask(
         &mut self,
@@ -177,6 +215,9 @@ impl Recorder {
             input,
             input_digest,
         };
+        if self.stops() && self.journal.get(&position).is_none() {
+            return Err(self.halt(Halt::Cancelled));
+        }
         // Counted by what this replay asked, so that it is reached at the same call each time.
         if self.visited.len() + self.new.len() >= self.entry_limit {
             let message = format!(
@@ -221,7 +262,7 @@ impl Recorder {
         let position = self.advance();
         let outcome = match self.ask(position, kind, input, line)? {
             Asked::Answered(outcome) => outcome,
-            Asked::Open => return Err(self.halt(Halt::Suspended)),
+            Asked::Open => return Err(self.suspend()),
             Asked::New(position) => {
                 let outcome = CallOutcome::Ok(answer(self, &position));
                 if let Some(entry) = self.new.last_mut() {
@@ -230,7 +271,7 @@ impl Recorder {
                 outcome
             }
         };
-        give(outcome)
+        self.give(outcome)
     }
 
     /// Asks a call the world answers: hands its answer over, or suspends.
@@ -243,11 +284,11 @@ impl Recorder {
     ) -> Answer {
         let position = self.advance();
         match self.ask(position, kind, input, line)? {
-            Asked::Answered(outcome) => return give(outcome),
+            Asked::Answered(outcome) => return self.give(outcome),
             Asked::Open => {}
             Asked::New(position) => self.calls.push(call(position, self.now)),
         }
-        Err(self.halt(Halt::Suspended))
+        Err(self.suspend())
     }
 
     fn diverge(
@@ -498,8 +539,8 @@ fn wait(shared: &Shared, handle: &Handle) -> Answer {
     let mut recorder = running(shared)?;
     recorder.awaited.insert(handle.position.clone());
     match recorder.outcome(&handle.position).cloned() {
-        Some(outcome) => give(outcome),
-        None => Err(recorder.halt(Halt::Suspended)),
+        Some(outcome) => recorder.give(outcome),
+        None => Err(recorder.suspend()),
     }
 }
 
@@ -517,10 +558,14 @@ fn wait_all(shared: &Shared, handles: Array) -> Answer {
         .collect();
     match outcomes {
         Some(outcomes) => {
+            // All of them are looked at first: one given up on goes before one that failed.
+            if recorder.stops() && outcomes.iter().any(CallOutcome::is_abandoned) {
+                return Err(recorder.halt(Halt::Cancelled));
+            }
             let values: Array = outcomes.into_iter().map(give).collect::<Result<_, _>>()?;
             Ok(values.into())
         }
-        None => Err(recorder.halt(Halt::Suspended)),
+        None => Err(recorder.suspend()),
     }
 }
 
@@ -539,7 +584,7 @@ fn wait_any(shared: &Shared, ctx: &NativeCallContext, handles: Array) -> Answer 
         .get(&recorder.here(recorder.next + 1))
         .is_some();
     if answered.is_none() && !told {
-        return Err(recorder.halt(Halt::Suspended));
+        return Err(recorder.suspend());
     }
     let input = handles.iter().map(|h| h.position.to_string()).collect();
     let index = recorder
@@ -554,11 +599,11 @@ fn wait_any(shared: &Shared, ctx: &NativeCallContext, handles: Array) -> Answer 
         .get(index)
         .and_then(|h| recorder.outcome(&h.position).cloned())
     else {
-        return Err(recorder.halt(Halt::Suspended));
+        return Err(recorder.suspend());
     };
     let mut answer = Map::new();
     answer.insert("index".into(), Dynamic::from(index as i64));
-    answer.insert("output".into(), give(outcome)?);
+    answer.insert("output".into(), recorder.give(outcome)?);
     Ok(answer.into())
 }
 

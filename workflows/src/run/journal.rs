@@ -56,6 +56,37 @@ pub struct StepFailure {
     pub position: Option<Position>,
 }
 
+/// Code of the answer that calls get which a cancelled run no longer waits for.
+const ABANDONED: &str = "run_cancelled";
+
+impl StepFailure {
+    /// The answer to a call that a cancelled run no longer waits for; no script sees it.
+    #[must_use]
+    pub fn abandoned(position: &Position) -> Self {
+        Self {
+            kind: "run".to_owned(),
+            code: ABANDONED.to_owned(),
+            message: "the run was cancelled before this was answered".to_owned(),
+            retryable: false,
+            position: Some(position.clone()),
+        }
+    }
+
+    /// Whether it is such an answer. The kind is part of it, for a step may fail with any code.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.kind == "run" && self.code == ABANDONED
+    }
+}
+
+impl CallOutcome {
+    /// Whether it only says that the run was cancelled.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self, Self::Err(failure) if failure.is_abandoned())
+    }
+}
+
 /// All entries of one run; cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Journal(Arc<BTreeMap<Position, Entry>>);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Divergence, Ending};
+use super::{Divergence, Ending, RunFailure};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ impl RunStatus {
 pub struct RunState {
     /// Where it stands.
     pub status: RunStatus,
+    /// Somebody wants it stopped: it is being undone, and ends as cancelled unless it was about to end anyway.
+    pub cancelling: bool,
     /// Raised by every wake-up: a replay that ends finding it raised since it began has to be done again.
     pub wakes: u64,
     /// How it ended, once it has.
@@ -49,6 +51,7 @@ impl RunState {
     pub const fn new() -> Self {
         Self {
             status: RunStatus::Running,
+            cancelling: false,
             wakes: 0,
             ending: None,
             divergence: None,
@@ -76,9 +79,11 @@ pub enum RunEvent {
     Ended(Ending),
     /// A replay diverged.
     Diverged(Divergence),
-    /// Somebody wants it stopped.
+    /// Somebody wants it stopped, and what it did undone.
     Cancelled,
-    /// An operator pinned another revision or cut the journal back; it goes on from what is left.
+    /// Somebody wants it stopped at once, whatever is left undone.
+    Forced,
+    /// An operator pinned a revision; it goes on with that.
     Resumed,
 }
 
@@ -137,10 +142,14 @@ pub fn apply(run: &RunState, event: &RunEvent) -> Result<(RunState, Vec<RunEffec
             vec![Announce]
         }
         (_, RunEvent::Suspended { .. }) => return illegal("suspended"),
+        (RunStatus::Running, RunEvent::Ended(Ending::Cancelled(_))) if !run.cancelling => {
+            return illegal("cancelled without being asked to");
+        }
         (RunStatus::Running, RunEvent::Ended(ending)) => {
             next.status = match ending {
                 Ending::Succeeded { .. } => RunStatus::Succeeded,
                 Ending::Failed(_) => RunStatus::Failed,
+                Ending::Cancelled(_) => RunStatus::Cancelled,
             };
             next.ending = Some(ending.clone());
             vec![CloseOpenCalls, Announce]
@@ -159,13 +168,34 @@ pub fn apply(run: &RunState, event: &RunEvent) -> Result<(RunState, Vec<RunEffec
             vec![Replay, Announce]
         }
         (_, RunEvent::Resumed) => return illegal("resumed"),
-        (status, RunEvent::Cancelled) if status.is_over() => return illegal("cancelled"),
+        (status, RunEvent::Cancelled | RunEvent::Forced) if status.is_over() => {
+            return illegal("cancelled");
+        }
+        // Its script cannot be replayed, so nothing can be undone.
+        (RunStatus::Diverged, RunEvent::Cancelled) => stop_at_once(
+            &mut next,
+            "the run was cancelled; it had diverged, so nothing could be undone",
+        ),
+        (_, RunEvent::Forced) => stop_at_once(
+            &mut next,
+            "the run was cancelled by force; what it did was not undone, or not all of it",
+        ),
+        (_, RunEvent::Cancelled) if run.cancelling => Vec::new(),
         (_, RunEvent::Cancelled) => {
-            next.status = RunStatus::Cancelled;
-            vec![CloseOpenCalls, Announce]
+            next.cancelling = true;
+            next.status = RunStatus::Running;
+            next.wakes += 1;
+            vec![Replay, Announce]
         }
     };
     Ok((next, effects))
+}
+
+fn stop_at_once(run: &mut RunState, message: &str) -> Vec<RunEffect> {
+    run.status = RunStatus::Cancelled;
+    run.cancelling = true;
+    run.ending = Some(Ending::Cancelled(RunFailure::cancelled(message)));
+    vec![RunEffect::CloseOpenCalls, RunEffect::Announce]
 }
 
 #[cfg(test)]
@@ -190,7 +220,14 @@ mod tests {
                 requested: None,
             }),
             4 => RunEvent::Cancelled,
-            _ => RunEvent::Resumed,
+            5 => RunEvent::Resumed,
+            6 => RunEvent::Forced,
+            7 => RunEvent::Ended(Ending::Failed(RunFailure::of_run(
+                "failed",
+                "it failed",
+                None,
+            ))),
+            _ => RunEvent::Ended(Ending::Cancelled(RunFailure::cancelled("it was cancelled"))),
         }
     }
 
@@ -207,17 +244,45 @@ mod tests {
         assert_eq!(run.status, RunStatus::Waiting);
     }
 
+    #[test]
+    fn a_cancelled_run_is_replayed_once_more_and_ends_as_cancelled() {
+        let (run, _) = apply(&RunState::new(), &RunEvent::Suspended { wakes: 0 }).expect("legal");
+        let (run, effects) = apply(&run, &RunEvent::Cancelled).expect("legal");
+        assert_eq!((run.status, run.cancelling), (RunStatus::Running, true));
+        assert!(effects.contains(&RunEffect::Replay));
+        let (same, effects) = apply(&run, &RunEvent::Cancelled).expect("legal");
+        assert_eq!((&same, effects), (&run, Vec::new()), "asked again");
+        let ending = Ending::Cancelled(RunFailure::cancelled("it was"));
+        let (run, _) = apply(&run, &RunEvent::Ended(ending)).expect("legal");
+        assert_eq!(run.status, RunStatus::Cancelled);
+        assert!(apply(&run, &RunEvent::Forced).is_err());
+    }
+
     proptest! {
+        /// Whatever happens in whatever order: nothing over moves, and the parts of a state fit together.
         #[test]
-        fn what_is_over_stays_over(events in proptest::collection::vec((0_usize..6, 0_u64..4), 0..40)) {
+        fn what_is_over_stays_over(events in proptest::collection::vec((0_usize..9, 0_u64..4), 0..60)) {
             let mut run = RunState::new();
             for (index, wakes) in events {
-                let Ok((next, _)) = apply(&run, &event(index, wakes)) else { continue };
+                let Ok((next, effects)) = apply(&run, &event(index, wakes)) else { continue };
                 if run.status.is_over() {
                     prop_assert_eq!(&next, &run);
+                    prop_assert!(effects.is_empty());
                 }
-                prop_assert_eq!(next.ending.is_some(), matches!(next.status, RunStatus::Succeeded | RunStatus::Failed));
-                prop_assert_eq!(next.divergence.is_some() && next.status != RunStatus::Cancelled, next.status == RunStatus::Diverged);
+                prop_assert!(next.wakes >= run.wakes);
+                prop_assert!(next.cancelling || !run.cancelling, "a cancel is not taken back");
+                prop_assert_eq!(next.ending.is_some(), next.status.is_over());
+                prop_assert!(next.divergence.is_some() || next.status != RunStatus::Diverged);
+                prop_assert_eq!(
+                    matches!(next.ending, Some(Ending::Cancelled(_))),
+                    next.status == RunStatus::Cancelled
+                );
+                prop_assert!(next.cancelling || next.status != RunStatus::Cancelled);
+                // What ends is closed exactly once, and nobody waits for a replay that nobody does.
+                let closes = effects.contains(&RunEffect::CloseOpenCalls);
+                prop_assert_eq!(closes, next.status.is_over() && !run.status.is_over());
+                let rises = next.wakes > run.wakes && !next.status.is_over();
+                prop_assert!(!rises || effects.contains(&RunEffect::Replay));
                 run = next;
             }
         }

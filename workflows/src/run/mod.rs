@@ -10,7 +10,7 @@
 //!
 //! let script = Script::compile("greet", r#"fn run(event) { step("notify", event).sent }"#).unwrap();
 //! let limits = Limits::workflow();
-//! let ctx = ReplayContext { run: "r1", now: Timestamp(0), seed: 1, limits: &limits };
+//! let ctx = ReplayContext { run: "r1", now: Timestamp(0), seed: 1, cancelled: false, limits: &limits };
 //! let event = json!({ "subject": "hello" });
 //! let mut journal = Journal::default();
 //!
@@ -25,11 +25,15 @@
 //! ```
 
 mod calls;
+#[cfg(test)]
+mod cancel_tests;
 mod host;
 mod journal;
 pub mod machine;
 mod position;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub use calls::{Call, StepOptions, WaitingFor};
 pub(crate) use host::FUNCTIONS;

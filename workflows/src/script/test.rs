@@ -244,6 +244,7 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
         run: "test",
         now,
         seed: 7,
+        cancelled: false,
         limits: &world.limits,
     };
     let mut journal = Journal::default();
@@ -400,6 +401,11 @@ fn outcome_of(told: &[Position], journal: &Journal, ending: &Ending) -> Value {
     let (state, result, failure) = match ending {
         Ending::Succeeded { result } => ("succeeded", result.clone(), Value::Null),
         Ending::Failed(RunFailure {
+            failure,
+            line,
+            not_undone,
+        })
+        | Ending::Cancelled(RunFailure {
             failure,
             line,
             not_undone,
