@@ -3,7 +3,9 @@
 # usage: scripts/test.sh [all|peers|chaos]
 #   all     everything, with a short tier of what is long (the default)
 #   peers   only the tests that need other programs: CalculiX, admesh, PrusaSlicer
-#   chaos   the long form of the fault tests: 50 kills, half on SQLite, half on Postgres
+#   chaos   the long form of the fault tests: FOREWRIGHT_CHAOS_{KILLS,ZOMBIES,RESTARTS,TERMINATIONS,STEPS,EPISODES}
+#           say how much of it (1000, 100, 50, 200, 200000 in 25), FOREWRIGHT_SEED which; bench-out/chaos.json has
+#           what it came to
 set -eu
 cd "$(dirname "$0")/.."
 log=$(mktemp -d /tmp/forewright-test.XXXXXX)
@@ -82,8 +84,17 @@ peers)
     ;;
 chaos)
     scripts/install.sh rust-build postgres
-    FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
-    export FOREWRIGHT_KILLS
+    export FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
+    export FOREWRIGHT_CHAOS_KILLS="${FOREWRIGHT_CHAOS_KILLS:-1000}"
+    export FOREWRIGHT_CHAOS_ZOMBIES="${FOREWRIGHT_CHAOS_ZOMBIES:-100}"
+    export FOREWRIGHT_CHAOS_RESTARTS="${FOREWRIGHT_CHAOS_RESTARTS:-50}"
+    export FOREWRIGHT_CHAOS_TERMINATIONS="${FOREWRIGHT_CHAOS_TERMINATIONS:-200}"
+    export FOREWRIGHT_CHAOS_STEPS="${FOREWRIGHT_CHAOS_STEPS:-200000}"
+    export FOREWRIGHT_CHAOS_EPISODES="${FOREWRIGHT_CHAOS_EPISODES:-25}"
+    # A lease is taken back this soon after it ran out; the short form allows for a machine with other work.
+    export FOREWRIGHT_RECOVERY_MS="${FOREWRIGHT_RECOVERY_MS:-2000}"
+    mkdir -p bench-out
+    export FOREWRIGHT_CHAOS_OUT="$PWD/bench-out"
     part "faults" scripts/with-postgres.sh cargo test --workspace --release --locked --test faults -- --include-ignored --nocapture
     ;;
 *)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tests::postgres::Postgres;
-use tests::{Demo, Server, cmapss, files_of};
+use tests::{Demo, Seeded, Server, cmapss, files_of};
 
 use crate::checker;
 
@@ -34,21 +34,15 @@ const RESULTS: [&str; 9] = [
     "window.json",
 ];
 
-/// `SplitMix64`: the same seed, the same shares of the same time.
+/// When the kills come.
 struct Moments {
-    state: u64,
+    chance: Seeded,
     last: f64,
 }
 
 impl Moments {
     fn next(&mut self) -> Duration {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        let share = (bits >> 11) as f64 / (1_u64 << 53) as f64;
-        Duration::from_secs_f64(FIRST_KILL + share * (self.last - FIRST_KILL))
+        Duration::from_secs_f64(FIRST_KILL + self.chance.share() * (self.last - FIRST_KILL))
     }
 }
 
@@ -92,7 +86,7 @@ fn kill_demonstrations(kills: u64, seed: u64, database: impl Fn() -> Option<Post
         return;
     };
     let mut moments = Moments {
-        state: seed,
+        chance: Seeded::new(seed),
         last: LAST_KILL * seconds,
     };
     let (mut done, mut number) = (0, 0);

@@ -15,15 +15,23 @@
 pub mod binary;
 mod cell;
 mod client;
+mod cluster;
 mod demo;
 mod eventually;
 pub mod postgres;
+mod proxy;
 pub mod remote_write;
+mod rows;
+mod seeded;
 mod server;
 pub mod sse;
 
 pub use cell::{FakeCell, Lease, Leased};
 pub use client::{Answer, Client};
+pub use cluster::Cluster;
 pub use demo::{Demo, cmapss, files_of};
 pub use eventually::eventually;
-pub use server::{Ordered, Server, digest};
+pub use proxy::Proxy;
+pub use rows::Rows;
+pub use seeded::Seeded;
+pub use server::{Ordered, Server, digest, free_port};

@@ -56,6 +56,17 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex.concat())
 }
 
+/// A port of the loopback nobody listens on at the moment.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
 impl Server {
     /// `forewright up` on SQLite.
     pub async fn start() -> Self {
