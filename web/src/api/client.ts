@@ -10,14 +10,14 @@ type Got<P extends keyof paths> = paths[P] extends { get: { responses: { 200: in
 type GetPath = { [P in keyof paths]: [Got<P>] extends [never] ? never : P }[keyof paths];
 type PostPath = { [P in keyof paths]: paths[P] extends { post: object } ? P : never }[keyof paths];
 type QueryOf<P extends keyof paths> = paths[P] extends { get: { parameters: { query?: infer Q } } } ? NonNullable<Q> & object : never;
-type PostBody<P extends keyof paths> = paths[P] extends {
-  post: { requestBody: { content: { 'application/json': infer Body } } };
-}
-  ? Body
-  : undefined;
-type Posted<P extends keyof paths> = paths[P] extends { post: { responses: infer R } }
-  ? Json<R[keyof R & (200 | 201 | 202)]>
-  : never;
+type PostQuery<P extends keyof paths> = paths[P] extends { post: { parameters: { query?: infer Q } } } ? NonNullable<Q> : never;
+type PutPath = { [P in keyof paths]: paths[P] extends { put: object } ? P : never }[keyof paths];
+type DeletePath = { [P in keyof paths]: paths[P] extends { delete: object } ? P : never }[keyof paths];
+type Operation<P extends keyof paths, M extends 'post' | 'put'> = M extends keyof paths[P] ? paths[P][M] : never;
+type BodyOf<P extends keyof paths, M extends 'post' | 'put'> =
+  Operation<P, M> extends { requestBody: { content: { 'application/json': infer Body } } } ? Body : undefined;
+type Answer<P extends keyof paths, M extends 'post' | 'put'> =
+  Operation<P, M> extends { responses: infer R } ? Json<R[keyof R & (200 | 201 | 202)]> : never;
 
 interface Options<P extends keyof paths> {
   /** What stands in the path's braces. */
@@ -48,18 +48,23 @@ export async function get<P extends GetPath>(path: P, options: Options<P> = {}):
 }
 
 /** Asks for a change. */
-export async function post<P extends PostPath>(
+export function post<P extends PostPath>(
   path: P,
-  body: PostBody<P>,
+  body: BodyOf<P, 'post'>,
   inPath: Record<string, string> = {},
-): Promise<Posted<P>> {
-  const init: RequestInit = { method: 'POST' };
-  if (body !== undefined) {
-    init.body = JSON.stringify(body);
-    init.headers = { 'content-type': 'application/json' };
-  }
-  const response = await send(address(path, inPath), init);
-  return (await response.json()) as Posted<P>;
+  query?: PostQuery<P>,
+): Promise<Answer<P, 'post'>> {
+  return change('POST', address(path, inPath, query ?? {}), body);
+}
+
+/** Sets how something is to be. */
+export function put<P extends PutPath>(path: P, body: BodyOf<P, 'put'>, inPath: Record<string, string> = {}): Promise<Answer<P, 'put'>> {
+  return change('PUT', address(path, inPath), body);
+}
+
+/** Takes something away. */
+export async function remove(path: DeletePath, inPath: Record<string, string>): Promise<void> {
+  await send(address(path, inPath), { method: 'DELETE' });
 }
 
 /** Fetches the bytes of an artifact. */
@@ -87,6 +92,16 @@ function address(path: string, inPath: Record<string, string> = {}, query: objec
   const asked = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
   const search = new URLSearchParams(asked.map(([name, value]) => [name, String(value)]));
   return asked.length > 0 ? `${filled}?${search}` : filled;
+}
+
+async function change<T>(method: string, url: string, body: unknown): Promise<T> {
+  const init: RequestInit = { method };
+  if (body !== undefined) {
+    init.body = JSON.stringify(body);
+    init.headers = { 'content-type': 'application/json' };
+  }
+  const response = await send(url, init);
+  return (await response.json()) as T;
 }
 
 async function send(url: string, init: RequestInit): Promise<Response> {

@@ -12,7 +12,7 @@ function entry(position: string, kind: string, asked: number, answered?: number,
 }
 
 function step(position: string, kind: string, more: object): Schemas['StepView'] {
-  return { position, kind, state: 'done', attempt: 1, input: {}, progress: 1, phase: '', artifacts: {}, ...more };
+  return { position, kind, state: 'done', attempt: 1, input: {}, progress: 1, phase: '', artifacts: {}, ...more } as Schemas['StepView'];
 }
 
 describe('rows', () => {

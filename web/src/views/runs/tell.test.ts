@@ -4,7 +4,7 @@ import type { Schemas } from '../../api/client';
 import { stepName, tell, trouble, waitsFor } from './tell';
 
 function step(kind: string, output?: unknown, error?: unknown): Schemas['StepView'] {
-  return { position: '1', kind, state: 'done', attempt: 1, input: {}, output, error, progress: 1, phase: '', artifacts: {} };
+  return { position: '1', kind, state: 'done', attempt: 1, input: {}, output, error, progress: 1, phase: '', artifacts: {} } as Schemas['StepView'];
 }
 
 describe('a step', () => {
