@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::check_policy;
+use ::workflows::script::policy_findings;
 use clap::{Args, Subcommand};
 
 use super::scripts;
@@ -10,7 +10,7 @@ use super::scripts;
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Look policies over: names, facts, actions and their fields, numbers of arguments.
+    /// Look policies over: names, arguments, types, facts, decisions, what is never reached or used.
     Check(Check),
     /// Run the tests beside policies.
     Test(Test),
@@ -22,9 +22,8 @@ pub struct Check {
     /// Policies, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: scripts::CheckOptions,
 }
 
 /// Run the tests beside policies: those of `rule.rhai` are in `rule_test.rhai`.
@@ -33,17 +32,16 @@ pub struct Test {
     /// Policies, their tests, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: scripts::TestOptions,
 }
 
 impl Policy {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Check(check) => scripts::check(&check.paths, check.json, check_policy),
-            Self::Test(test) => scripts::test(&test.paths, test.json),
+            Self::Check(check) => scripts::check(&check.paths, check.options, policy_findings),
+            Self::Test(test) => scripts::test(&test.paths, test.options),
         }
     }
 }

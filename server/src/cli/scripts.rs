@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ::workflows::script::{Limits, Script, ScriptError, TestResult, run_tests};
+use ::workflows::script::{
+    Coverage, Finding, Limits, Script, ScriptError, Severity, TestResult, run_tests,
+};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
@@ -22,7 +24,7 @@ struct CheckDocument {
 struct Checked {
     file: PathBuf,
     ok: bool,
-    errors: Vec<ScriptError>,
+    findings: Vec<Finding>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,36 +40,72 @@ struct Tested {
     /// Why the tests could not run at all.
     error: Option<ScriptError>,
     tests: Vec<TestResult>,
+    coverage: Option<Covered>,
+}
+
+#[derive(Debug, Serialize)]
+struct Covered {
+    lines_percent: f64,
+    branches_percent: f64,
+    #[serde(flatten)]
+    coverage: Coverage,
+}
+
+impl Covered {
+    fn of(coverage: Coverage) -> Self {
+        Self {
+            lines_percent: coverage.lines_percent(),
+            branches_percent: coverage.branches_percent(),
+            coverage,
+        }
+    }
+
+    /// The lower of lines and branches, per cent.
+    const fn lowest(&self) -> f64 {
+        self.lines_percent.min(self.branches_percent)
+    }
+}
+
+/// How a check goes about it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct CheckOptions {
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Fail on warnings too.
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 /// Checks every script by `look` and prints what is wrong; tests among them need only compile.
 pub fn check(
     paths: &[PathBuf],
-    json: bool,
-    look: impl Fn(&Script) -> Vec<ScriptError>,
+    options: CheckOptions,
+    look: impl Fn(&Script) -> Vec<Finding>,
 ) -> anyhow::Result<()> {
+    let fails = |f: &Finding| options.deny_warnings || f.severity == Severity::Error;
     let mut scripts = Vec::new();
     for file in expand(paths)? {
-        let errors = match compile(&file)? {
-            Err(error) => vec![error],
+        let findings = match compile(&file)? {
+            Err(error) => vec![error.into()],
             Ok(_) if is_test(&file) => Vec::new(),
             Ok(script) => look(&script),
         };
-        let ok = errors.is_empty();
-        scripts.push(Checked { file, ok, errors });
+        let ok = !findings.iter().any(fails);
+        scripts.push(Checked { file, ok, findings });
     }
     let broken = scripts.iter().filter(|script| !script.ok).count();
     let count = scripts.len();
     let ok = broken == 0;
-    if json {
+    if options.json {
         output::json(&CheckDocument { ok, scripts })?;
     } else {
         for script in &scripts {
+            for finding in &script.findings {
+                output::line(&finding.to_string())?;
+            }
             if script.ok {
                 output::line(&format!("{}: ok", script.file.display()))?;
-            }
-            for error in &script.errors {
-                output::line(&error.to_string())?;
             }
         }
     }
@@ -77,13 +115,24 @@ pub fn check(
     Ok(())
 }
 
+/// How tests are run.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct TestOptions {
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Fail where tests run a smaller share of the lines or of the branches of a script, per cent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    min_coverage: f64,
+}
+
 /// Runs the tests beside every script and prints what became of each.
-pub fn test(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
+pub fn test(paths: &[PathBuf], options: TestOptions) -> anyhow::Result<()> {
     let subjects: BTreeSet<PathBuf> = expand(paths)?.iter().map(|file| subject(file)).collect();
     let mut scripts = Vec::new();
     for file in subjects {
         let tested = test_one(&file)?;
-        if !json {
+        if !options.json {
             show(&tested)?;
         }
         scripts.push(tested);
@@ -93,8 +142,10 @@ pub fn test(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
     let failed = tests.filter(|test| test.failure.is_some()).count();
     let unusable = scripts.iter().filter(|s| !s.ok && s.tests.is_empty());
     let unusable = unusable.count();
-    let ok = scripts.iter().all(|script| script.ok);
-    if json {
+    let little = scripts.iter().filter_map(|script| script.coverage.as_ref());
+    let little = little.filter(|c| c.lowest() < options.min_coverage).count();
+    let ok = scripts.iter().all(|script| script.ok) && little == 0;
+    if options.json {
         output::json(&TestDocument { ok, scripts })?;
     } else {
         let count = counted(count, "test");
@@ -105,6 +156,10 @@ pub fn test(paths: &[PathBuf], json: bool) -> anyhow::Result<()> {
     }
     if failed > 0 {
         bail!("{failed} of {} failed", counted(count, "test"));
+    }
+    if little > 0 {
+        let least = options.min_coverage;
+        bail!("{} covered less than {least} %", counted(little, "script"));
     }
     Ok(())
 }
@@ -129,12 +184,14 @@ fn test_one(file: &Path) -> anyhow::Result<Tested> {
             ok: report.passed(),
             error: None,
             tests: report.tests,
+            coverage: Some(Covered::of(report.coverage)),
         },
         Err(error) => Tested {
             file,
             ok: false,
             error: Some(error),
             tests: Vec::new(),
+            coverage: None,
         },
     })
 }
@@ -149,9 +206,36 @@ fn show(tested: &Tested) -> anyhow::Result<()> {
     }
     for test in &tested.tests {
         output::line(&match &test.failure {
-            None => format!("  ok      {}", test.name),
+            None => format!("  ok      {} ({} operations)", test.name, test.operations),
             Some(failure) => format!("  FAILED  {}\n          {failure}", test.name),
         })?;
+    }
+    tested.coverage.as_ref().map_or(Ok(()), show_coverage)
+}
+
+fn show_coverage(covered: &Covered) -> anyhow::Result<()> {
+    let Coverage {
+        lines,
+        lines_run,
+        branches,
+        branches_taken,
+        uncovered_lines,
+        uncovered_branches,
+    } = &covered.coverage;
+    let (of_lines, of_branches) = (covered.lines_percent, covered.branches_percent);
+    output::line(&format!(
+        "  covered {of_lines:.1} % of lines ({lines_run} of {lines}), \
+         {of_branches:.1} % of branches ({branches_taken} of {branches})"
+    ))?;
+    if !uncovered_lines.is_empty() {
+        let lines: Vec<String> = uncovered_lines.iter().map(ToString::to_string).collect();
+        output::line(&format!("          no test runs line {}", lines.join(", ")))?;
+    }
+    for branch in uncovered_branches {
+        let (line, column, way) = (branch.line, branch.column, &branch.way);
+        output::line(&format!(
+            "          no test takes `{way}` at {line}:{column}"
+        ))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::check_workflow;
+use ::workflows::script::{StepInput, workflow_findings};
 use ::workflows::steps;
 use clap::{Args, Subcommand};
 
@@ -11,7 +11,7 @@ use super::scripts;
 /// Check and test workflows.
 #[derive(Debug, Subcommand)]
 pub enum Workflow {
-    /// Look workflows over: names, kinds of step, numbers of arguments.
+    /// Look workflows over: names, arguments, types, kinds of step and their fields, what is never reached or used.
     Check(Check),
     /// Run the tests beside workflows.
     Test(Test),
@@ -23,9 +23,8 @@ pub struct Check {
     /// Workflows, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: scripts::CheckOptions,
 }
 
 /// Run the tests beside workflows: those of `make.rhai` are in `make_test.rhai`.
@@ -34,9 +33,8 @@ pub struct Test {
     /// Workflows, their tests, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    options: scripts::TestOptions,
 }
 
 impl Workflow {
@@ -44,13 +42,12 @@ impl Workflow {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Check(check) => {
-                let registry = steps::registry();
-                let kinds: Vec<&str> = registry.kinds().map(|(kind, _)| kind).collect();
-                scripts::check(&check.paths, check.json, |script| {
-                    check_workflow(script, &kinds)
+                let kinds = StepInput::all(&steps::registry());
+                scripts::check(&check.paths, check.options, |script| {
+                    workflow_findings(script, &kinds)
                 })
             }
-            Self::Test(test) => scripts::test(&test.paths, test.json),
+            Self::Test(test) => scripts::test(&test.paths, test.options),
         }
     }
 }

@@ -196,22 +196,22 @@ impl Steps {
     }
 
     fn step(&self, site: &Site, context: Option<&EvalContext>) -> TraceStep {
-        let line = site.position.line().unwrap_or_default();
-        let column = site.position.position().unwrap_or_default();
         let reads = site.reads.iter().take(VALUES);
         let values = reads.filter_map(|read| Some((read.text.clone(), self.value(read, context)?)));
         TraceStep {
-            line: u32::try_from(line).unwrap_or(u32::MAX),
-            column: u32::try_from(column).unwrap_or(u32::MAX),
+            line: site.line(),
+            column: site.column(),
             what: site.what,
-            text: self
-                .lines
-                .get(line.saturating_sub(1))
-                .cloned()
-                .unwrap_or_default(),
+            text: self.text(site),
             taken: None,
             values: values.collect(),
         }
+    }
+
+    fn text(&self, site: &Site) -> String {
+        let index = (site.line() as usize).checked_sub(1);
+        let line = index.and_then(|index| self.lines.get(index));
+        line.cloned().unwrap_or_default()
     }
 
     fn value(&self, read: &Read, context: Option<&EvalContext>) -> Option<Value> {

@@ -100,7 +100,8 @@ pub struct WaitingFor {
     pub what: Value,
 }
 
-const OPTIONS: [&str; 7] = [
+/// The options a step takes.
+pub(crate) const STEP_OPTIONS: [&str; 7] = [
     "retry",
     "backoff",
     "timeout",
@@ -136,7 +137,7 @@ pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
             "concurrency_key" => options.concurrency_key = Some(text()?),
             "idempotency_key" => options.idempotency_key = Some(text()?),
             unknown => {
-                let meant = nearest(unknown, OPTIONS)
+                let meant = nearest(unknown, STEP_OPTIONS)
                     .map(|name| format!("; did you mean `{name}`?"))
                     .unwrap_or_default();
                 return Err(format!("`{unknown}` is not an option of a step{meant}"));

@@ -35,6 +35,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use calls::STEP_OPTIONS;
 pub use calls::{Call, StepOptions, WaitingFor};
 pub(crate) use host::FUNCTIONS;
 pub use journal::{

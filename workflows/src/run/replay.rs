@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::Timestamp,
-    script::{Limits, Script, ScriptError, innermost, limited_engine, on_big_stack, value},
+    script::{Limits, Script, ScriptError, engine_for, innermost, on_big_stack, value},
 };
 
 /// Entries a failing run may add to undo what it did, beyond its limit.
@@ -185,7 +185,7 @@ enum Left {
 impl<'a> Replay<'a> {
     fn new(script: &'a Script, journal: &Journal, ctx: &ReplayContext) -> Self {
         let recorder = Arc::new(Mutex::new(Recorder::new(journal, ctx)));
-        let mut engine = limited_engine(ctx.limits);
+        let mut engine = engine_for(script, ctx.limits);
         host::register(&mut engine, &recorder);
         Self {
             script,

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use rhai::{
-    AST, Engine, EvalAltResult, Module, Shared,
+    AST, Engine, EvalAltResult, Module, OptimizationLevel, Shared,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage,
         BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage,
@@ -14,7 +14,7 @@ use rhai::{
     },
 };
 
-use super::{Panicked, ScriptError, memory, on_big_stack, value};
+use super::{Panicked, ScriptError, memory, on_big_stack, test::Watching, value};
 
 /// How often, in operations, a running script looks at the stop flag.
 const STOP_MASK: u64 = 0xff;
@@ -114,6 +114,7 @@ pub struct Script {
     source: Arc<str>,
     digest: Arc<str>,
     ast: Arc<AST>,
+    watching: Option<Watching>,
 }
 
 impl Script {
@@ -124,10 +125,11 @@ impl Script {
     /// A syntax error, an unknown variable or a script too large, with its line and column.
     pub fn compile(name: &str, source: &str) -> Result<Self, ScriptError> {
         Ok(Self {
-            ast: Arc::new(compile_ast(name, source)?),
+            ast: Arc::new(compile_ast(name, source, OptimizationLevel::Simple)?),
             name: name.into(),
             digest: value::sha256(source.as_bytes()).into(),
             source: source.into(),
+            watching: None,
         })
     }
 
@@ -155,6 +157,19 @@ impl Script {
         self.ast
             .iter_functions()
             .any(|f| f.name == function && f.params.len() == parameters)
+    }
+
+    /// The same script, looked on at while it runs on an engine of [`engine_for`].
+    pub(super) fn watched(&self, watching: Watching) -> Self {
+        Self {
+            watching: Some(watching),
+            ..self.clone()
+        }
+    }
+
+    /// Its tree with everything that is written, also what the engine leaves out because it never runs.
+    pub(crate) fn unoptimised(&self) -> Result<AST, ScriptError> {
+        compile_ast(&self.name, &self.source, OptimizationLevel::None)
     }
 
     pub(crate) fn ast(&self) -> &AST {
@@ -191,6 +206,15 @@ impl Meter {
 /// An engine with packages that only compute (no clock, no sleep, no files, no `eval`) and these limits.
 pub(crate) fn limited_engine(limits: &Limits) -> Engine {
     metered_engine(limits).0
+}
+
+/// The same for one script, which may be watched.
+pub(crate) fn engine_for(script: &Script, limits: &Limits) -> Engine {
+    let mut engine = limited_engine(limits);
+    if let Some(watching) = &script.watching {
+        watching.watch(&mut engine);
+    }
+    engine
 }
 
 /// The same with what has to be reset before another script is run on it; for one script at a time.
@@ -248,9 +272,11 @@ static PACKAGES: LazyLock<[Shared<Module>; 9]> = LazyLock::new(|| {
     ]
 });
 
-fn compile_ast(name: &str, source: &str) -> Result<AST, ScriptError> {
+fn compile_ast(name: &str, source: &str, level: OptimizationLevel) -> Result<AST, ScriptError> {
     on_big_stack(|| {
-        limited_engine(&Limits::batch())
+        let mut engine = limited_engine(&Limits::batch());
+        engine
+            .set_optimization_level(level)
             .compile(source)
             .map_err(|e| ScriptError::from_parse(name, source, &e))
     })

@@ -14,14 +14,16 @@ mod test;
 pub mod value;
 mod watch;
 
-pub use check::{check_policy, check_workflow};
+pub use check::{
+    Finding, Severity, StepInput, check_policy, check_workflow, policy_findings, workflow_findings,
+};
 pub use definitions::{policy_definitions, workflow_definitions};
 pub use engine::{Limits, Script};
-pub(crate) use engine::{Meter, innermost, limited_engine, metered_engine};
+pub(crate) use engine::{Meter, engine_for, innermost, limited_engine, metered_engine};
 pub use error::ScriptError;
 pub use nearest::nearest;
 pub use sites::TraceWhat;
 pub(crate) use sites::{Read, Root, Site, Sites};
 pub use stack::{Panicked, on_big_stack};
-pub use test::{TestReport, TestResult, run_tests};
+pub use test::{Coverage, TestReport, TestResult, UncoveredBranch, run_tests};
 pub(crate) use watch::{Branches, Seen, watch};

@@ -34,22 +34,10 @@ pub const POLICIES: [Shipped; 1] = [shipped!("policies", "allocation")];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::{Limits, Script, check_policy, check_workflow, run_tests};
-
-    const KINDS: [&str; 12] = [
-        "predict",
-        "allocate",
-        "redesign",
-        "simulate",
-        "slice",
-        "make",
-        "verify",
-        "schedule",
-        "swap",
-        "notify",
-        "train",
-        "record_outcome",
-    ];
+    use crate::{
+        script::{Limits, Script, StepInput, policy_findings, run_tests, workflow_findings},
+        steps::registry,
+    };
 
     fn passes(shipped: &Shipped) -> Script {
         let script = Script::compile(shipped.name, shipped.source).expect(shipped.name);
@@ -69,7 +57,8 @@ mod tests {
     fn shipped_workflows_pass_their_checks_and_tests() {
         for shipped in &WORKFLOWS {
             let script = passes(shipped);
-            assert_eq!(check_workflow(&script, &KINDS), [], "{}", shipped.name);
+            let steps = StepInput::all(&registry());
+            assert_eq!(workflow_findings(&script, &steps), [], "{}", shipped.name);
         }
     }
 
@@ -77,7 +66,7 @@ mod tests {
     fn shipped_policies_pass_their_checks_and_tests() {
         for shipped in &POLICIES {
             let script = passes(shipped);
-            assert_eq!(check_policy(&script), [], "{}", shipped.name);
+            assert_eq!(policy_findings(&script), [], "{}", shipped.name);
         }
     }
 

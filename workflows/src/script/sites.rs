@@ -50,9 +50,30 @@ pub(crate) struct Site {
     pub(crate) fallthrough: Option<usize>,
 }
 
+impl Site {
+    /// Line, from 1; 0 where it has none.
+    pub(crate) fn line(&self) -> u32 {
+        line_of(self.position).unwrap_or_default()
+    }
+
+    /// Column, from 1; 0 where it has none.
+    pub(crate) fn column(&self) -> u32 {
+        let column = self.position.position().and_then(|c| u32::try_from(c).ok());
+        column.unwrap_or_default()
+    }
+}
+
+fn line_of(position: Position) -> Option<u32> {
+    position.line().and_then(|line| u32::try_from(line).ok())
+}
+
 /// One way on from a statement that branches.
 #[derive(Debug, Clone)]
 pub(crate) struct Arm {
+    /// What people call it.
+    pub(crate) name: &'static str,
+    /// The line it begins at, where it is written.
+    pub(crate) line: Option<u32>,
     /// Whether taking it means that the condition held, or that a case fitted.
     pub(crate) holds: bool,
 }
@@ -183,36 +204,39 @@ impl Sites {
     fn arms_of(&mut self, site: usize, statement: &Stmt) -> (Vec<Arm>, Option<usize>) {
         let mut arms = Vec::new();
         let mut silent = Vec::new();
-        let mut arm = |holds, entry: Option<usize>| {
+        let mut arm = |name, holds, at: Position, entry: Option<usize>| {
             match entry {
                 Some(node) => {
                     self.arms.insert(node, (site, arms.len()));
                 }
                 None => silent.push(arms.len()),
             }
-            arms.push(Arm { holds });
+            let line = line_of(at);
+            arms.push(Arm { name, line, holds });
         };
         match statement {
             Stmt::If(flow, _) => {
-                arm(true, entry(&flow.body));
-                arm(false, entry(&flow.branch));
+                arm("then", true, flow.body.position(), entry(&flow.body));
+                arm("else", false, flow.branch.position(), entry(&flow.branch));
             }
             Stmt::Switch(switch, _) => {
                 let (_, cases) = &**switch;
                 for (index, case) in cases.expressions.iter().enumerate() {
-                    arm(cases.def_case != Some(index), expr_entry(&case.rhs));
+                    let fits = cases.def_case != Some(index);
+                    let name = if fits { "case" } else { "default" };
+                    arm(name, fits, case.rhs.start_position(), expr_entry(&case.rhs));
                 }
                 if cases.def_case.is_none() {
-                    arm(false, None);
+                    arm("default", false, Position::NONE, None);
                 }
             }
             Stmt::While(flow, _) if !matches!(flow.expr, Expr::Unit(_)) => {
-                arm(true, entry(&flow.body));
-                arm(false, None);
+                arm("body", true, flow.body.position(), entry(&flow.body));
+                arm("skipped", false, Position::NONE, None);
             }
             Stmt::For(parts, _) => {
-                arm(true, entry(&parts.2.body));
-                arm(false, None);
+                arm("body", true, parts.2.body.position(), entry(&parts.2.body));
+                arm("skipped", false, Position::NONE, None);
             }
             _ => {}
         }
@@ -303,13 +327,7 @@ fn chain_of(expr: &Expr, reads: &mut Vec<Read>) {
         reads_of(first, reads);
     }
     for link in rest {
-        let key = match link {
-            Link::Expr(Expr::Property(name, _)) => Some(Key::Field(name.2.to_string())),
-            Link::Index(Expr::StringConstant(name, _)) => Some(Key::Field(name.to_string())),
-            Link::Index(Expr::IntegerConstant(index, _)) => Some(Key::Index(*index)),
-            _ => None,
-        };
-        match (key, &mut read) {
+        match (link.key(), &mut read) {
             (Some(key), Some(read)) => read.push(key),
             (Some(_), None) => {}
             (None, _) => {
@@ -332,6 +350,16 @@ impl<'a> Link<'a> {
     pub(crate) const fn expr(self) -> &'a Expr {
         match self {
             Self::Expr(expr) | Self::Index(expr) => expr,
+        }
+    }
+
+    /// The key it is, where it is literal.
+    fn key(self) -> Option<Key> {
+        match self {
+            Self::Expr(Expr::Property(name, _)) => Some(Key::Field(name.2.to_string())),
+            Self::Index(Expr::StringConstant(name, _)) => Some(Key::Field(name.to_string())),
+            Self::Index(Expr::IntegerConstant(index, _)) => Some(Key::Index(*index)),
+            _ => None,
         }
     }
 }
@@ -371,6 +399,18 @@ pub(crate) fn links_of<'a>(expr: &'a Expr, links: &mut Vec<Link<'a>>) {
         }
         (rest, bracket) = (&pair.rhs, opens);
     }
+}
+
+/// A variable, or a field of one, as the script writes it; `None` for what is more than that.
+pub(crate) fn path_of(expr: &Expr) -> Option<String> {
+    let mut links = Vec::new();
+    links_of(expr, &mut links);
+    let (first, rest) = links.split_first()?;
+    let mut read = root_of(first.expr())?;
+    for link in rest {
+        read.push(link.key()?);
+    }
+    Some(read.text)
 }
 
 fn root_of(expr: &Expr) -> Option<Read> {

@@ -1,6 +1,7 @@
 //! The kinds of step: one file per kind, and the list of them.
 
 mod allocate;
+mod fields;
 mod make;
 mod notify;
 mod predict;

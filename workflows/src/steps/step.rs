@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::fields::fields_of;
 use crate::host::Host;
 
 /// One kind of step. It may run more than once with the same input, so it must be idempotent.
@@ -107,6 +108,8 @@ pub trait DynStep: Send + Sync {
     fn kind(&self) -> &'static str;
     /// See [`Step::QUEUE`].
     fn queue(&self) -> &'static str;
+    /// The fields of its input, where that is a plain structure.
+    fn fields(&self) -> Option<&'static [&'static str]>;
     /// See [`Step::run`].
     ///
     /// # Errors
@@ -122,6 +125,10 @@ impl<S: Step> DynStep for S {
 
     fn queue(&self) -> &'static str {
         S::QUEUE
+    }
+
+    fn fields(&self) -> Option<&'static [&'static str]> {
+        fields_of::<S::Input>()
     }
 
     fn run(&self, input: Value, host: &dyn Host) -> Result<Outcome<Value>, StepError> {

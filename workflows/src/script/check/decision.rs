@@ -1,0 +1,91 @@
+//! The answers of a policy: a map literal with a literal `action` has the fields that action takes.
+
+use rhai::{Expr, Position};
+
+use super::{
+    finding::Findings,
+    types::{Kinds, Type},
+};
+use crate::{
+    policy::{action_names, fields_of},
+    script::nearest,
+};
+
+/// A field of a map literal.
+pub(super) struct Field<'a> {
+    pub(super) name: &'a str,
+    pub(super) at: Position,
+    pub(super) value: &'a Expr,
+    pub(super) type_: Type,
+}
+
+/// Looks a map literal over, if it is a decision.
+pub(super) fn check(fields: &[Field], findings: &mut Findings) {
+    let action = fields.iter().find_map(|field| match field.value {
+        Expr::StringConstant(text, at) if field.name == "action" => Some((text.as_str(), *at)),
+        _ => None,
+    });
+    let Some((action, at)) = action else {
+        return;
+    };
+    let Some(known) = fields_of(action) else {
+        let message = format!("`{action}` is not an action");
+        let meant = nearest(action, action_names());
+        findings.error("unknown_action", message, at).meaning(meant);
+        return;
+    };
+    for field in fields {
+        look_at(field, action, known, findings);
+    }
+    for needed in known.iter().filter(|name| **name != "event") {
+        if !fields.iter().any(|field| field.name == *needed) {
+            let code = format!("missing_{needed}");
+            let message = format!("decision `{action}` lacks `{needed}`");
+            let hint = format!("add `{needed}: …`");
+            findings.error(&code, message, at).hint(hint);
+        }
+    }
+}
+
+fn look_at(field: &Field, action: &str, known: &[&str], findings: &mut Findings) {
+    if !known.contains(&field.name) {
+        let message = format!("decision `{action}` has no field `{}`", field.name);
+        let meant = nearest(field.name, known.iter().copied());
+        let hint = format!("it takes {}", known.join(", "));
+        let finding = findings.error("unknown_field", message, field.at);
+        finding.hint(hint).meaning(meant);
+        return;
+    }
+    let takes = if field.name == "event" {
+        Kinds::MAP
+    } else {
+        Kinds::TEXT
+    };
+    if field.type_.never(takes) {
+        let message = format!(
+            "`{}` of a decision is {takes}, not {}",
+            field.name, field.type_.kinds
+        );
+        let hint = if takes == Kinds::TEXT {
+            "write it as `${…}` in a text"
+        } else {
+            "give it a map"
+        };
+        findings.error("type", message, field.at).hint(hint);
+    }
+}
+
+/// Looks over what `decide` answers, path by path.
+pub(super) fn check_answers(answers: &[(Type, Position)], findings: &mut Findings) {
+    for (answer, at) in answers {
+        if answer.kinds == Kinds::UNIT {
+            let message = "here `decide` ends without a decision".to_owned();
+            let hint = "end every path with `#{ action: …, reason: … }`";
+            findings.error("missing_return", message, *at).hint(hint);
+        } else if answer.never(Kinds::MAP) {
+            let message = format!("a decision is a map, not {}", answer.kinds);
+            let hint = "answer with `#{ action: …, reason: … }`";
+            findings.error("type", message, *at).hint(hint);
+        }
+    }
+}
