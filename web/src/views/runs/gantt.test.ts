@@ -8,7 +8,7 @@ const at = (seconds: number) => new Date(T0 + seconds * 1_000).toISOString();
 
 function entry(position: string, kind: string, asked: number, answered?: number, more: object = {}): Schemas['EntryView'] {
   const end = answered === undefined ? {} : { answered_at: at(answered) };
-  return { position, kind, line: 7, input: {}, input_digest: 'sha256:0', recorded_at: at(asked), ...end, ...more };
+  return { position, kind, line: 7, input: {}, input_digest: 'sha256:0', recorded_at: at(asked), ...end, ...more } as Schemas['EntryView'];
 }
 
 function step(position: string, kind: string, more: object): Schemas['StepView'] {

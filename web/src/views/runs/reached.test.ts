@@ -3,10 +3,11 @@ import { describe, expect, it } from 'vitest';
 import type { Schemas } from '../../api/client';
 import { reached } from './reached';
 
-const call = (line: number | undefined, answered: boolean, outcome: unknown = { ok: null }): Schemas['EntryView'] => ({
-  position: '1', kind: 'make', input: {}, input_digest: '', recorded_at: '', outcome,
-  ...(line === undefined ? {} : { line }), ...(answered ? { answered_at: '2026-01-01T00:00:00Z' } : {}),
-});
+const call = (line: number | undefined, answered: boolean, outcome: unknown = { ok: null }): Schemas['EntryView'] =>
+  ({
+    position: '1', kind: 'make', input: {}, input_digest: '', recorded_at: '', outcome,
+    ...(line === undefined ? {} : { line }), ...(answered ? { answered_at: '2026-01-01T00:00:00Z' } : {}),
+  }) as Schemas['EntryView'];
 
 describe('a line', () => {
   it.each([
