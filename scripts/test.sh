@@ -60,6 +60,10 @@ dashboard_units() {
     (cd web && npm run --silent check && npm run --silent test)
 }
 
+editor() {
+    node --test editors/vscode/test/*.test.js
+}
+
 dashboard() {
     OUT="$PWD/web/test-results" node web/tests/dashboard.mjs
 }
@@ -70,6 +74,7 @@ all)
     part "make check" scripts/check.sh
     part "the dashboard builds" scripts/build-web.sh
     part "the dashboard's own tests" dashboard_units
+    part "the editor extension's own tests" editor
     part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored
     part "the API answers as described, and the dashboard shows it" scripts/with-demo.sh "$0" beside-a-demo
     ;;

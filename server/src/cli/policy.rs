@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::policy_findings;
+use ::workflows::script::{policy_definitions, policy_findings};
 use clap::{Args, Subcommand};
 
-use super::scripts;
+use super::{output, scripts};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
@@ -14,6 +14,8 @@ pub enum Policy {
     Check(Check),
     /// Run the tests beside policies.
     Test(Test),
+    /// Print everything a script can use, as a `.d.rhai` text for editors.
+    Definitions,
 }
 
 /// Look policies over without running them.
@@ -42,6 +44,7 @@ impl Policy {
         match self {
             Self::Check(check) => scripts::check(&check.paths, check.options, policy_findings),
             Self::Test(test) => scripts::test(&test.paths, test.options),
+            Self::Definitions => output::line(policy_definitions().trim_end()),
         }
     }
 }

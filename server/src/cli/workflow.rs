@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::{StepInput, workflow_findings};
+use ::workflows::script::{StepInput, workflow_definitions, workflow_findings};
 use ::workflows::steps;
 use clap::{Args, Subcommand};
 
-use super::scripts;
+use super::{output, scripts};
 
 /// Check and test workflows.
 #[derive(Debug, Subcommand)]
@@ -15,6 +15,8 @@ pub enum Workflow {
     Check(Check),
     /// Run the tests beside workflows.
     Test(Test),
+    /// Print everything a script can use, as a `.d.rhai` text for editors.
+    Definitions,
 }
 
 /// Look workflows over without running them.
@@ -48,6 +50,7 @@ impl Workflow {
                 })
             }
             Self::Test(test) => scripts::test(&test.paths, test.options),
+            Self::Definitions => output::line(workflow_definitions().trim_end()),
         }
     }
 }

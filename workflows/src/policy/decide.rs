@@ -114,14 +114,20 @@ impl Decider {
     ///
     /// When the script fails or breaks a limit, and when its answer is no decision.
     pub fn decide(&mut self, facts: &Facts) -> Result<Decided, PolicyError> {
+        self.decide_counted(facts).0
+    }
+
+    /// The same with the operations it took, also where it failed.
+    pub(super) fn decide_counted(&mut self, facts: &Facts) -> (Result<Decided, PolicyError>, u64) {
         let decided = on_big_stack(|| self.decide_here(facts)).unwrap_or_else(|panic| {
             Err(ScriptError::internal(self.script.name(), &panic.to_string()).into())
         });
+        let operations = self.state.global.num_operations();
         // Whatever a failure left behind must not be seen by the next decision.
         if decided.is_err() && self.broken.is_none() {
             self.begin();
         }
-        decided
+        (decided, operations)
     }
 
     /// Works out the constants, as a call would before every function.

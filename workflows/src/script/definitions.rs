@@ -34,6 +34,30 @@ mod tests {
     };
 
     #[test]
+    fn the_copies_for_editors_are_not_stale() {
+        for (copy, now, command) in [
+            (
+                "policy",
+                policy_definitions(),
+                "forewright policy definitions",
+            ),
+            (
+                "workflow",
+                workflow_definitions(),
+                "forewright workflow definitions",
+            ),
+        ] {
+            let file = format!("../editors/vscode/data/{copy}.d.rhai");
+            let kept = std::fs::read_to_string(&file).unwrap_or_default();
+            assert_eq!(
+                kept.trim_end(),
+                now.trim_end(),
+                "write `{file}` anew: {command} > it"
+            );
+        }
+    }
+
+    #[test]
     fn every_fact_action_and_function_is_described() {
         let policy = policy_definitions();
         for name in fact_names()

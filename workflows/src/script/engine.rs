@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use rhai::{
-    AST, Engine, EvalAltResult, Module, OptimizationLevel, Shared,
+    AST, Engine, EvalAltResult, Module, OptimizationLevel, Position, Shared,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage,
         BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage,
@@ -46,6 +46,8 @@ pub struct Limits {
     pub variables: usize,
     /// Functions of one script.
     pub functions: usize,
+    /// Bytes of the text of one script.
+    pub source_bytes: usize,
     /// Entries of one journal.
     pub journal_entries: usize,
     /// Raised from outside to stop a script that has had its time; there is no clock in here.
@@ -67,6 +69,7 @@ impl Limits {
             cells: 1_000_000,
             variables: 256,
             functions: 128,
+            source_bytes: 256 << 10,
             journal_entries: 10_000,
             stop: None,
         }
@@ -273,8 +276,12 @@ static PACKAGES: LazyLock<[Shared<Module>; 9]> = LazyLock::new(|| {
 });
 
 fn compile_ast(name: &str, source: &str, level: OptimizationLevel) -> Result<AST, ScriptError> {
+    let limits = Limits::batch();
+    if source.len() > limits.source_bytes {
+        return Err(too_long(name, source.len(), limits.source_bytes));
+    }
     on_big_stack(|| {
-        let mut engine = limited_engine(&Limits::batch());
+        let mut engine = limited_engine(&limits);
         engine
             .set_optimization_level(level)
             .compile(source)
@@ -285,6 +292,11 @@ fn compile_ast(name: &str, source: &str, level: OptimizationLevel) -> Result<AST
         ast.set_source(name);
         ast
     })
+}
+
+fn too_long(name: &str, bytes: usize, limit: usize) -> ScriptError {
+    let message = format!("the script has {bytes} bytes, more than the {limit} one may have");
+    ScriptError::at(name, "limit.source", message, Position::NONE)
 }
 
 #[cfg(test)]
@@ -336,6 +348,64 @@ mod tests {
             let source = format!("fn deep(n) {{ deep(n + 1) }} fn run() {{ {body} }}");
             let error = run(&source, &limits).expect_err("a limit was expected");
             assert_eq!(error.code, limit, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_by_the_limit_it_breaks() {
+        let megabyte = format!("fn run() {{ {} }}", "let x = 1; ".repeat(95_000));
+        let long_text = format!("fn run() {{ \"{}\" }}", "x".repeat(1 << 20));
+        let braces = format!(
+            "fn run() {{ {}{} }}",
+            "{ ".repeat(5_000),
+            "} ".repeat(5_000)
+        );
+        let arrays = format!("fn run() {{ {}{} }}", "[".repeat(5_000), "]".repeat(5_000));
+        let calls = format!(
+            "fn run() {{ {}1{} }}",
+            "abs(".repeat(5_000),
+            ")".repeat(5_000)
+        );
+        let sum = format!("fn run() {{ 1{} }}", " + 1".repeat(100_000));
+        for (limit, source) in [
+            ("limit.operations", "fn run() { loop { } }"),
+            (
+                "limit.operations",
+                "fn run() { let n = 0; while true { n += 1; } }",
+            ),
+            (
+                "limit.operations",
+                "fn run() { let n = 0; for i in 0..1_000_000_000 { n += i; } }",
+            ),
+            ("limit.depth", "fn run() { run() }"),
+            (
+                "limit.depth",
+                "fn run() { even(1) } fn even(n) { odd(n + 1) } fn odd(n) { even(n + 1) }",
+            ),
+            ("limit.size", "fn run() { let s = \"x\"; loop { s += s; } }"),
+            (
+                "limit.size",
+                "fn run() { let s = \"x\"; loop { s = `${s}${s}`; } }",
+            ),
+            ("limit.size", "fn run() { \"\".pad(1_000_000, \"x\") }"),
+            (
+                "limit.size",
+                "fn run() { let a = []; a.pad(1_000_000, 0); a }",
+            ),
+            (
+                "limit.size",
+                "fn run() { let m = #{}; for i in 0..100_000 { m.set(`${i}`, i); } m.keys() }",
+            ),
+            ("limit.source", &megabyte),
+            ("limit.source", &long_text),
+            ("limit.depth", &braces),
+            ("limit.depth", &arrays),
+            ("limit.depth", &calls),
+            ("limit.source", &sum),
+        ] {
+            let found = run(source, &Limits::decision()).map_err(|error| error.code);
+            let begin = &source[..source.len().min(80)];
+            assert_eq!(found.expect_err(begin), limit, "{begin}");
         }
     }
 

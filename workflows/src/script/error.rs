@@ -12,7 +12,7 @@ use crate::run;
 pub struct ScriptError {
     /// Stable code: `parse`, `unknown_function`, `unknown_variable`, `unknown_field`, `missing_function`,
     /// `top_level`, `type`, `arithmetic`, `thrown`, `limit.operations`, `limit.depth`, `limit.size`,
-    /// `limit.functions`, `limit.variables`, `limit.deadline`, `internal`.
+    /// `limit.functions`, `limit.variables`, `limit.source`, `limit.deadline`, `internal`.
     pub code: String,
     /// What is wrong.
     pub message: String,

@@ -1,8 +1,8 @@
 //! Looks a script over before it runs.
 //!
-//! One file per family of rules: names and arguments ([`functions`]), types ([`types`], [`operators`]), facts
-//! ([`facts`]), decisions ([`decision`]), steps ([`steps`]), guards ([`guards`]). [`body`] walks the statements and
-//! says what cannot be reached, is not used, or answers nothing; [`walk`] goes from function to function.
+//! One file per family of rules: names and arguments (`functions`), types (`types`, `operators`), facts (`facts`),
+//! decisions (`decision`), steps (`steps`), guards (`guards`). `body` walks the statements and says what cannot be
+//! reached, is not used, or answers nothing; `walk` goes from function to function.
 //!
 //! Only what is certain is an error: a value whose type is not known raises none. What is likely a mistake, and works,
 //! is a warning.
