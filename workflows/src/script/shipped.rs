@@ -39,7 +39,8 @@ mod tests {
         steps::registry,
     };
 
-    fn passes(shipped: &Shipped) -> Script {
+    /// Its script and how much of it its tests ran, both lines and branches, per cent.
+    fn passes(shipped: &Shipped) -> (Script, f64) {
         let script = Script::compile(shipped.name, shipped.source).expect(shipped.name);
         let tests =
             Script::compile(&format!("{}_test", shipped.name), shipped.tests).expect(shipped.name);
@@ -50,13 +51,18 @@ mod tests {
             .filter_map(|t| t.failure.as_ref().map(|f| format!("{}: {f}", t.name)))
             .collect();
         assert!(report.passed(), "{failed:#?}");
-        script
+        let coverage = &report.coverage;
+        (
+            script,
+            coverage.lines_percent().min(coverage.branches_percent()),
+        )
     }
 
     #[test]
     fn shipped_workflows_pass_their_checks_and_tests() {
         for shipped in &WORKFLOWS {
-            let script = passes(shipped);
+            let (script, covered) = passes(shipped);
+            assert!(covered >= 75.0, "{}: {covered}", shipped.name);
             let steps = StepInput::all(&registry());
             assert_eq!(workflow_findings(&script, &steps), [], "{}", shipped.name);
         }
@@ -65,7 +71,8 @@ mod tests {
     #[test]
     fn shipped_policies_pass_their_checks_and_tests() {
         for shipped in &POLICIES {
-            let script = passes(shipped);
+            let (script, covered) = passes(shipped);
+            assert!(covered >= 100.0, "{}: {covered}", shipped.name);
             assert_eq!(policy_findings(&script), [], "{}", shipped.name);
         }
     }
