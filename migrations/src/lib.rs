@@ -6,6 +6,8 @@ use sea_orm_migration::prelude::*;
 
 mod m20260101_000001_loop;
 pub mod m20260101_000002_telemetry;
+mod m20261125_000005_uploads;
+mod m20261125_000005b_dispatch;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -16,6 +18,8 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20260101_000001_loop::Migration),
             Box::new(m20260101_000002_telemetry::Migration),
+            Box::new(m20261125_000005_uploads::Migration),
+            Box::new(m20261125_000005b_dispatch::Migration),
         ]
     }
 }

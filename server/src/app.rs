@@ -16,8 +16,8 @@ use crate::queue::{LeaseSettings, Queue};
 use crate::store::{self, Database};
 use crate::telemetry::{HeadLimits, Telemetry};
 
-/// How many uploads are held in memory at once; more wait for their turn.
-pub const MAX_UPLOADS: usize = 4;
+/// How many uploads come in at once, each with a piece in memory; more wait for their turn.
+pub const MAX_UPLOADS: usize = 16;
 
 /// The process's parts.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub struct Inner {
     pub telemetry: Telemetry,
     /// Bytes by digest.
     pub artifacts: Artifacts,
-    /// Turns of uploads: each is held in memory until its digest is known.
+    /// Turns of uploads: each holds a piece of its bytes in memory.
     pub uploads: Semaphore,
     /// Time.
     pub clock: Clock,

@@ -3,19 +3,30 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, MultipartUpload, ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
+
+/// What is held in memory of an upload that comes in stretches, and so the most that a killed server loses of it.
+pub const PIECE_BYTES: usize = 2 * 1024 * 1024;
+
+/// What is held in memory of bytes that come in a stream.
+const PART_BYTES: usize = 1024 * 1024;
+
+/// S3 takes no smaller parts.
+const S3_PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// Where artifacts lie. What the bytes mean and who made them is in the table `artifact`.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     store: Arc<dyn ObjectStore>,
+    part_bytes: usize,
 }
 
 /// Why an artifact could not be kept or found.
@@ -63,7 +74,11 @@ impl Artifacts {
             // A digest in the database must never name bytes a power cut took away.
             Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))
         };
-        Ok(Self { store })
+        let part_bytes = match settings.store.as_str() {
+            "s3" => S3_PART_BYTES,
+            _ => PART_BYTES,
+        };
+        Ok(Self { store, part_bytes })
     }
 
     /// Keeps bytes; answers their digest. Keeping the same bytes again changes nothing.
@@ -93,6 +108,56 @@ impl Artifacts {
             });
         }
         self.put(bytes).await
+    }
+
+    /// Keeps bytes that come in a stream, claimed to have this digest; of a lie nothing is kept.
+    pub fn writer(&self, claimed: &str) -> Result<ArtifactWriter, ArtifactError> {
+        Ok(ArtifactWriter {
+            store: self.store.clone(),
+            path: path(claimed)?,
+            claimed: claimed.into(),
+            hasher: Sha256::new(),
+            buffer: BytesMut::new(),
+            part_bytes: self.part_bytes,
+            parts: None,
+        })
+    }
+
+    /// Keeps a piece of an upload; answers where it lies. Two that send the same piece keep two.
+    pub async fn put_piece(&self, upload: &str, bytes: Bytes) -> Result<String, ArtifactError> {
+        let path = Path::from(format!("uploads/{upload}/{}", uuid::Uuid::now_v7()));
+        let kept = self.store.put(&path, bytes.into()).await;
+        kept.map_err(ArtifactError::Store)?;
+        Ok(path.to_string())
+    }
+
+    /// Joins the pieces of an upload under the digest the whole was claimed to have.
+    pub async fn join(&self, claimed: &str, pieces: &[String]) -> Result<(), ArtifactError> {
+        let mut writer = self.writer(claimed)?;
+        for piece in pieces {
+            let found = self.store.get(&Path::from(piece.as_str())).await;
+            let bytes = found.map_err(|e| missing(piece, e))?.bytes().await;
+            writer.write(bytes.map_err(ArtifactError::Store)?).await?;
+        }
+        writer.finish().await
+    }
+
+    /// Removes whatever lies of an upload.
+    pub async fn drop_pieces(&self, upload: &str) -> Result<(), ArtifactError> {
+        let prefix = Path::from(format!("uploads/{upload}"));
+        let listed: Vec<_> = self
+            .store
+            .list(Some(&prefix))
+            .try_collect()
+            .await
+            .map_err(ArtifactError::Store)?;
+        for piece in listed {
+            match self.store.delete(&piece.location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(ArtifactError::Store(error)),
+            }
+        }
+        Ok(())
     }
 
     /// All bytes of a digest.
@@ -135,10 +200,104 @@ impl Artifacts {
     }
 }
 
+/// Bytes on their way into the store, a piece of them in memory. Dropped before the end, nothing is kept.
+pub struct ArtifactWriter {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    claimed: String,
+    hasher: Sha256,
+    buffer: BytesMut,
+    part_bytes: usize,
+    /// Begun with the first full piece; what fits into one is put at once.
+    parts: Option<Box<dyn MultipartUpload>>,
+}
+
+impl ArtifactWriter {
+    /// Adds bytes to the end.
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ArtifactError> {
+        self.digest(&bytes).await?;
+        while !bytes.is_empty() {
+            let room = self.part_bytes - self.buffer.len();
+            if self.parts.is_some() && self.buffer.is_empty() {
+                // It will be full again; growing into it would take twice the room.
+                self.buffer.reserve(self.part_bytes);
+            }
+            let part = bytes.split_to(room.min(bytes.len()));
+            self.buffer.extend_from_slice(&part);
+            if self.buffer.len() == self.part_bytes {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts everything in its place at once, if it is what was claimed.
+    pub async fn finish(mut self) -> Result<(), ArtifactError> {
+        let actual = named(&self.hasher.clone().finalize());
+        if actual != self.claimed {
+            if let Some(mut parts) = self.parts.take() {
+                parts.abort().await.map_err(ArtifactError::Store)?;
+            }
+            return Err(ArtifactError::Mismatch {
+                claimed: self.claimed,
+                actual,
+            });
+        }
+        if self.parts.is_none() {
+            let bytes = self.buffer.split().freeze();
+            let kept = self.store.put(&self.path, bytes.into()).await;
+            return kept.map(drop).map_err(ArtifactError::Store);
+        }
+        if !self.buffer.is_empty() {
+            self.send().await?;
+        }
+        if let Some(mut parts) = self.parts.take() {
+            parts.complete().await.map_err(ArtifactError::Store)?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), ArtifactError> {
+        let piece = self.buffer.split().freeze();
+        if self.parts.is_none() {
+            let begun = self.store.put_multipart(&self.path).await;
+            self.parts = Some(begun.map_err(ArtifactError::Store)?);
+        }
+        if let Some(parts) = &mut self.parts {
+            parts
+                .put_part(piece.into())
+                .await
+                .map_err(ArtifactError::Store)?;
+        }
+        Ok(())
+    }
+
+    /// Long pieces are digested beside the runtime, which has others to serve.
+    async fn digest(&mut self, bytes: &Bytes) -> Result<(), ArtifactError> {
+        if bytes.len() < 256 * 1024 {
+            self.hasher.update(bytes);
+            return Ok(());
+        }
+        let (mut hasher, bytes) = (std::mem::take(&mut self.hasher), bytes.clone());
+        let digested = tokio::task::spawn_blocking(move || {
+            hasher.update(&bytes);
+            hasher
+        });
+        self.hasher = digested
+            .await
+            .map_err(|source| ArtifactError::Store(object_store::Error::JoinError { source }))?;
+        Ok(())
+    }
+}
+
 /// `sha256:` and the digest in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
+    named(&Sha256::digest(bytes))
+}
+
+fn named(digest: &[u8]) -> String {
     let mut text = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
+    for byte in digest {
         use std::fmt::Write as _;
         write!(text, "{byte:02x}").expect("writing to a string cannot fail");
     }
@@ -202,6 +361,76 @@ mod tests {
             artifacts.get(&claimed).await,
             Err(ArtifactError::Missing(_))
         ));
+    }
+
+    /// Bytes that fit no piece, and no two stretches of which are alike.
+    fn many(count: usize) -> Vec<u8> {
+        (0..count as u64)
+            .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) as u8)
+            .collect()
+    }
+
+    fn files(folder: &std::path::Path) -> usize {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| {
+                if entry.path().is_dir() {
+                    files(&entry.path())
+                } else {
+                    1
+                }
+            })
+            .sum()
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_kept_whole_or_not_at_all() {
+        let (folder, artifacts) = in_a_folder();
+        for size in [0, 5, PART_BYTES, 2 * PART_BYTES + 17] {
+            let bytes = many(size);
+            let digest = super::digest(&bytes);
+            let mut writer = artifacts.writer(&digest).expect("a digest");
+            for chunk in bytes.chunks(1_234_567) {
+                writer
+                    .write(Bytes::copy_from_slice(chunk))
+                    .await
+                    .expect("written");
+            }
+            writer.finish().await.expect("kept");
+            assert_eq!(artifacts.get(&digest).await.expect("there"), bytes);
+        }
+        let kept = files(folder.path());
+        for size in [5, PART_BYTES + 5] {
+            let claimed = super::digest(b"something else");
+            let mut writer = artifacts.writer(&claimed).expect("a digest");
+            writer.write(many(size).into()).await.expect("written");
+            let refused = writer.finish().await;
+            assert!(matches!(refused, Err(ArtifactError::Mismatch { .. })));
+            assert!(artifacts.get(&claimed).await.is_err());
+        }
+        assert_eq!(files(folder.path()), kept, "nothing of it is left");
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_and_dropped() {
+        let (folder, artifacts) = in_a_folder();
+        let bytes = many(PIECE_BYTES + 100);
+        let mut pieces = Vec::new();
+        for chunk in [&bytes[..7], &bytes[7..PIECE_BYTES], &bytes[PIECE_BYTES..]] {
+            let piece = Bytes::copy_from_slice(chunk);
+            pieces.push(artifacts.put_piece("u1", piece).await.expect("kept"));
+        }
+        let digest = super::digest(&bytes);
+        artifacts.join(&digest, &pieces).await.expect("joined");
+        assert_eq!(artifacts.get(&digest).await.expect("there"), bytes);
+        artifacts.drop_pieces("u1").await.expect("dropped");
+        artifacts
+            .drop_pieces("u1")
+            .await
+            .expect("there is nothing to drop");
+        assert_eq!(files(folder.path()), 1);
+        let gone = artifacts.join(&digest, &pieces).await;
+        assert!(matches!(gone, Err(ArtifactError::Missing(_))));
     }
 
     #[tokio::test]

@@ -148,6 +148,8 @@ guards! {
     Teller(Engineer, Agent, Operator);
     /// A manufacturing cell.
     Cell(Cell);
+    /// Whoever can tell what lies on a plate; a cell for its own alone.
+    PlateReader(Operator, Technician, Cell);
     /// Whoever puts bytes into the artifact store.
     Uploader(Cell, Operator, Engineer);
 }

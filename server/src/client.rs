@@ -26,6 +26,8 @@ pub enum ClientError {
         code: String,
         /// What the server says of it.
         detail: String,
+        /// When to ask again, where the server has the caller wait its turn.
+        retry_after: Option<Duration>,
     },
     /// No answer.
     #[error("failed to reach {url}")]
@@ -52,10 +54,20 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::REQUEST_TIMEOUT
             }
             Self::Unreachable { .. } => true,
             Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// When to ask again what is allowed, but not now.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 
@@ -176,25 +188,39 @@ impl Client {
         self.send(request).await.map(|(_, bytes)| bytes)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(String, Vec<u8>), ClientError> {
-        let unreachable = |source: reqwest::Error| ClientError::Unreachable {
-            url: source
-                .url()
-                .map_or_else(|| self.base.clone(), ToString::to_string),
-            source,
-        };
-        let response = request.send().await.map_err(unreachable)?;
-        let (status, url) = (response.status(), response.url().to_string());
-        let bytes = response.bytes().await.map_err(unreachable)?.to_vec();
+    /// Sends a request and leaves the body of a success to be read as it comes.
+    pub async fn open(&self, request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        let status = response.status();
         if status.is_success() {
-            return Ok((url, bytes));
+            return Ok(response);
         }
+        let bytes = response.bytes().await.map_err(|e| self.unreachable(e))?;
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
         Err(ClientError::Refused {
             status,
             code: text("code"),
             detail: text("detail"),
+            retry_after: problem["retry_after_ms"]
+                .as_u64()
+                .map(Duration::from_millis),
         })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(String, Vec<u8>), ClientError> {
+        let response = self.open(request).await?;
+        let url = response.url().to_string();
+        let bytes = response.bytes().await.map_err(|e| self.unreachable(e))?;
+        Ok((url, bytes.to_vec()))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        ClientError::Unreachable {
+            url: source
+                .url()
+                .map_or_else(|| self.base.clone(), ToString::to_string),
+            source,
+        }
     }
 }

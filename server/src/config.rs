@@ -54,7 +54,7 @@ sections! {
     Policy { cooldown_hours: f64 }
     /// Where artifacts lie.
     Artifacts {
-        store: String, bucket: String, endpoint: String, region: String,
+        upload_hours: i64, store: String, bucket: String, endpoint: String, region: String,
         access_key_id: String, secret_access_key: String,
     }
     /// Where the outbox is delivered.
@@ -173,6 +173,7 @@ impl Config {
             ("builds.lease_ms", self.builds.lease_ms > 0),
             ("builds.heartbeat_ms", self.builds.heartbeat_ms > 0),
             ("telemetry.flush_ms", self.telemetry.flush_ms > 0),
+            ("artifacts.upload_hours", self.artifacts.upload_hours > 0),
         ];
         match positive.into_iter().find(|(_, is_positive)| !is_positive) {
             Some((name, _)) => Err(format!("`{name}` must be at least 1")),

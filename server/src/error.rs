@@ -110,6 +110,13 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// 409: allowed, but not now; nothing is wrong with whoever asked.
+    pub fn not_yet(code: &'static str, detail: impl Into<String>, retry_after_ms: i64) -> Self {
+        let mut error = Self::new(StatusCode::CONFLICT, code, detail);
+        error.retry_after_s = Some(retry_after_ms.max(0).cast_unsigned().div_ceil(1_000));
+        error.with("retry_after_ms", retry_after_ms)
+    }
+
     /// 410: it was here once.
     pub fn gone(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, code, detail)
@@ -241,17 +248,20 @@ impl From<QueryRejection> for ApiError {
 }
 
 /// Refusals of the store that speak of a state, not of the request.
-const WRONG_STATE: [&str; 11] = [
+const WRONG_STATE: [&str; 14] = [
     "approval_closed",
     "build_cancelled",
     "build_not_uncertain",
     "enrolment_claimed",
     "enrolment_pending",
+    "enrolment_rejected",
+    "heat_group_used",
     "idempotency_key_reused",
     "lease_ended",
     "lease_held",
     "not_started",
     "run_ended",
+    "upload_differs",
     "window_state",
 ];
 
@@ -264,10 +274,15 @@ impl From<crate::store::StoreError> for ApiError {
             StoreError::Refused { code, message } if WRONG_STATE.contains(&code) => {
                 Self::wrong_state(code, message)
             }
-            StoreError::Refused { code, message } if code == "too_many_enrolments" => {
+            StoreError::Refused { code, message } if code.starts_with("too_many_") => {
                 Self::too_many(code, message)
             }
             StoreError::Refused { code, message } => Self::refused(code, message),
+            StoreError::NotYet {
+                code,
+                message,
+                retry_after_ms,
+            } => Self::not_yet(code, message, retry_after_ms),
             StoreError::Database(error) => error.into(),
             other => Self::internal(anyhow::Error::from(other)),
         }

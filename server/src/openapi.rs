@@ -45,6 +45,7 @@ pub fn with_refusals(mut openapi: OpenApi) -> OpenApi {
             (&mut item.head, false),
             (&mut item.put, true),
             (&mut item.post, true),
+            (&mut item.patch, true),
             (&mut item.delete, false),
         ];
         for (operation, writes) in operations {

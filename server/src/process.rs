@@ -21,7 +21,9 @@ use crate::app::App;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::first_token::FirstToken;
 use crate::host::{ArtifactBytes, Trouble, World};
-use crate::jobs::{Webhook, WorkerContext, deliver_outbox, expire_leases, run_workers};
+use crate::jobs::{
+    Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads, run_workers,
+};
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
 use crate::{fleet, router};
@@ -244,6 +246,14 @@ fn start_chores(
         let (app, webhook) = (outbox.clone(), webhook.clone());
         async move {
             deliver_outbox(&app.queue, &webhook).await?;
+            Ok(())
+        }
+    }));
+    let cleaning = app.clone();
+    tasks.spawn(every(Duration::from_secs(60), stopped.clone(), move || {
+        let app = cleaning.clone();
+        async move {
+            expire_uploads(&app).await?;
             Ok(())
         }
     }));

@@ -18,17 +18,19 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, decisions, designs, enrolments, events,
-    fleet, health, leases, localities, models, outcomes, parts, policies, predictions, runs,
-    technicians, telemetry, tokens, twin, webhook_deliveries, windows, work_orders, workflows,
+    fleet, health, leases, localities, models, outcomes, parts, policies, predictions, rules, runs,
+    technicians, telemetry, tokens, twin, uploads, webhook_deliveries, windows, work_orders,
+    workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
+use crate::links::with_links;
 use crate::{dashboard, openapi};
 
 /// Everything the server answers.
 pub fn router(app: App) -> Router {
     let (api, document) = routes().split_for_parts();
-    let document = openapi::with_refusals(document);
+    let document = with_links(openapi::with_refusals(document));
     let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
     api.layer(DefaultBodyLimit::max(app.config.server.max_body_bytes))
         .method_not_allowed_fallback(not_this_way)
@@ -103,7 +105,7 @@ fn is_whole(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> b
 
 /// The document behind `openapi/v1.json`.
 pub fn document() -> OpenApi {
-    openapi::with_refusals(routes().into_openapi())
+    with_links(openapi::with_refusals(routes().into_openapi()))
 }
 
 fn routes() -> OpenApiRouter<App> {
@@ -164,10 +166,17 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(events::stream_events))
         .routes(routes!(artifacts::list_artifacts))
         .routes(routes!(artifacts::get_provenance))
+        .routes(routes!(uploads::create_upload))
+        .routes(routes!(uploads::finish_upload))
         .merge(
             // Uploads have a limit of their own.
             OpenApiRouter::new()
                 .routes(routes!(artifacts::get_artifact, artifacts::put_artifact))
+                .routes(routes!(
+                    uploads::get_upload,
+                    uploads::append_upload,
+                    uploads::delete_upload
+                ))
                 .layer(DefaultBodyLimit::disable()),
         )
 }
@@ -179,10 +188,19 @@ fn cell_routes() -> OpenApiRouter<App> {
             enrolments::create_enrolment
         ))
         .routes(routes!(enrolments::approve_enrolment))
+        .routes(routes!(enrolments::reject_enrolment))
         .routes(routes!(enrolments::claim_cell_token))
         .routes(routes!(cells::list_cells))
         .routes(routes!(cells::get_cell))
+        .routes(routes!(cells::rotate_cell_token, cells::revoke_cell_token))
         .routes(routes!(cells::open_epoch))
+        .routes(routes!(rules::get_cell_rules, rules::put_cell_rules))
+        .routes(routes!(rules::list_heat_groups))
+        .routes(routes!(
+            rules::get_heat_group,
+            rules::put_heat_group,
+            rules::delete_heat_group
+        ))
         .routes(routes!(cells::acquire_lease))
         .routes(routes!(leases::renew_lease))
         .routes(routes!(leases::stage_build))

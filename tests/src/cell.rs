@@ -91,6 +91,32 @@ impl FakeCell {
         Leased(self.client.send(request).await, self.clone())
     }
 
+    /// The lease the server told of in this answer.
+    ///
+    /// # Panics
+    ///
+    /// When it told of none.
+    #[must_use]
+    #[track_caller]
+    pub fn hold(&self, view: &Value) -> Lease {
+        Lease {
+            id: view["id"].as_str().expect("an id").to_owned(),
+            build: view["build"].as_str().expect("a build").to_owned(),
+            fence: view["fence"].as_i64().expect("a fence"),
+            view: view.clone(),
+            cell: self.clone(),
+        }
+    }
+
+    /// The request of [`Self::lease_once`] as it goes over the wire.
+    #[must_use]
+    pub fn lease_bytes(&self, key: &str) -> Vec<u8> {
+        let path = format!("/cells/{}/leases", self.id);
+        let body = json!({ "epoch": self.epoch });
+        let headers = [("idempotency-key", key), ("prefer", "wait=20")];
+        self.client.post_bytes(&path, &headers, &body)
+    }
+
     /// Says what is on the plate.
     pub async fn resolve(&self, build: &str, on_plate: &str) -> Answer {
         let path = format!("/builds/{build}/resolve");
@@ -116,13 +142,7 @@ impl Leased {
     pub fn expect_build(self, build: &str) -> Lease {
         let view = self.0.expect(201);
         assert_eq!(view["build"], build, "{view}");
-        Lease {
-            id: view["id"].as_str().expect("an id").to_owned(),
-            build: build.to_owned(),
-            fence: view["fence"].as_i64().expect("a fence"),
-            view,
-            cell: self.1,
-        }
+        self.1.hold(&view)
     }
 
     /// There is nothing to do.

@@ -56,6 +56,15 @@ impl Client {
         }
     }
 
+    /// The same token, through another address.
+    #[must_use]
+    pub fn through(&self, base: &str) -> Self {
+        Self {
+            base: base.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The server's address.
     #[must_use]
     pub fn base(&self) -> &str {
@@ -71,6 +80,24 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// The bytes of a `POST` of JSON as they go over the wire, on a connection that ends with the answer.
+    #[must_use]
+    pub fn post_bytes(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Vec<u8> {
+        let body = body.to_string();
+        let mut head = format!(
+            "POST /api/v1{path} HTTP/1.1\r\nhost: forewright\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        if let Some(token) = &self.token {
+            head += &format!("authorization: Bearer {token}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        (head + "\r\n" + &body).into_bytes()
     }
 
     /// Sends a request and reads the whole answer.

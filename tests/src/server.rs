@@ -156,6 +156,28 @@ impl Server {
         self.child.id().expect("the server runs")
     }
 
+    /// Memory the process has in use (`VmRSS`), or the most it ever had (`VmHWM`), bytes.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel does not tell.
+    #[must_use]
+    pub fn memory_bytes(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("the kernel tells");
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
+        let kib = line.and_then(|rest| {
+            rest.trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+        kib.expect("a number of KiB") * 1024
+    }
+
     /// Whether the process still runs.
     pub fn is_up(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

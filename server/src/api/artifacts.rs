@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use workflows::model::{ArtifactRef, Timestamp};
 
 use crate::app::App;
+use crate::artifacts::ArtifactWriter;
 use crate::auth;
 use crate::error::{ApiError, ApiResult, Problem};
 use crate::extract::{Json, Path, Query};
@@ -94,6 +96,13 @@ pub struct Stored {
     digest: String,
     /// Its size.
     size_bytes: u64,
+}
+
+impl Stored {
+    /// Bytes that are stored.
+    pub const fn new(digest: String, size_bytes: u64) -> Self {
+        Self { digest, size_bytes }
+    }
 }
 
 /// The artifacts of a run.
@@ -186,14 +195,12 @@ pub async fn put_artifact(
     let media = media.to_owned();
     let limit = app.config.server.max_artifact_bytes;
     let _turn = app.uploads.acquire().await.map_err(ApiError::internal)?;
-    let bytes = axum::body::to_bytes(request.into_body(), limit);
+    let writer = app.artifacts.writer(&digest)?;
+    let kept = keep(writer, request.into_body(), limit);
     // Whoever stops sending must not keep their turn.
-    let bytes = tokio::time::timeout(UPLOAD_PATIENCE, bytes)
+    let size_bytes = tokio::time::timeout(UPLOAD_PATIENCE, kept)
         .await
-        .map_err(|_| ApiError::too_slow(UPLOAD_PATIENCE.as_secs()))?
-        .map_err(|_| ApiError::too_large(limit))?;
-    let size_bytes = bytes.len() as u64;
-    let digest = app.artifacts.put_claimed(&digest, bytes).await?;
+        .map_err(|_| ApiError::too_slow(UPLOAD_PATIENCE.as_secs()))??;
     let artifact = ArtifactRef {
         digest,
         size_bytes,
@@ -202,11 +209,29 @@ pub async fn put_artifact(
     store::artifacts::put(&app.db.write, app.now_ms(), &artifact).await?;
     Ok((
         StatusCode::CREATED,
-        Json(Stored {
-            digest: artifact.digest,
-            size_bytes,
-        }),
+        Json(Stored::new(artifact.digest, size_bytes)),
     ))
+}
+
+/// Keeps a body as it comes, a piece of it in memory; says how long it was.
+async fn keep(mut writer: ArtifactWriter, body: Body, limit: usize) -> ApiResult<u64> {
+    let mut stream = body.into_data_stream();
+    let mut size = 0;
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes.map_err(|_| {
+            ApiError::malformed(
+                "incomplete_body",
+                "the body did not come whole; send it again",
+            )
+        })?;
+        size += bytes.len();
+        if size > limit {
+            return Err(ApiError::too_large(limit));
+        }
+        writer.write(bytes).await?;
+    }
+    writer.finish().await?;
+    Ok(size as u64)
 }
 
 /// Who made these bytes.

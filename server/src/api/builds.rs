@@ -7,10 +7,10 @@ use workflows::model::{Build, BuildEnd, BuildState, Timestamp};
 
 use super::name::PageQuery;
 use crate::app::App;
-use crate::auth::{Principal, Reader, Role};
+use crate::auth::{PlateReader, Reader, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store;
+use crate::store::{self, dispatch::Obstacle};
 
 /// One making of a design.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,6 +48,36 @@ pub struct BuildView {
     /// Why no usable part came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// Of one build that waits: what stands between it and each cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_dispatched_because: Option<Vec<ObstacleView>>,
+}
+
+/// What stands between a build and a cell.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ObstacleView {
+    /// The cell; none when there is no cell at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell: Option<String>,
+    /// Stable code: `misfit`, `away`, `busy`, `maintenance`, `quiet_hours`, `heat_group_full`, `next`, `no_cells`.
+    code: String,
+    /// In words.
+    detail: String,
+    /// When it ends, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
+impl From<Obstacle> for ObstacleView {
+    fn from(obstacle: Obstacle) -> Self {
+        Self {
+            cell: obstacle.cell,
+            code: obstacle.code.to_owned(),
+            detail: obstacle.detail,
+            until: obstacle.until.map(Timestamp),
+        }
+    }
 }
 
 /// Where a build stands.
@@ -145,6 +175,7 @@ impl From<Build> for BuildView {
             progress: b.share_done,
             scan,
             failure,
+            not_dispatched_because: None,
         }
     }
 }
@@ -177,9 +208,18 @@ pub async fn list_builds(
 #[utoipa::path(get, path = "/api/v1/builds/{id}", tag = "cells", params(("id" = String, Path)),
     responses((status = 200, body = BuildView)))]
 pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult<Json<BuildView>> {
-    Ok(Json(
-        Build::try_from(store::builds::get(&app.db.read, &id).await?)?.into(),
-    ))
+    let row = store::builds::get(&app.db.read, &id).await?;
+    let obstacles = match row.state()? {
+        BuildState::Waiting => {
+            let found = store::dispatch::why_waiting(&app.db.read, app.now_ms(), &row).await?;
+            Some(found.into_iter().map(Into::into).collect())
+        }
+        _ => None,
+    };
+    Ok(Json(BuildView {
+        not_dispatched_because: obstacles,
+        ..Build::try_from(row)?.into()
+    }))
 }
 
 /// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows.
@@ -188,19 +228,16 @@ pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult
     responses((status = 200, body = BuildView)))]
 pub async fn resolve_build(
     app: App,
-    who: Principal,
+    who: PlateReader,
     Path(id): Path<String>,
     Json(body): Json<Resolution>,
 ) -> ApiResult<Json<BuildView>> {
-    let build = store::builds::get(&app.db.read, &id).await?;
-    let may = match who.role {
-        Role::Operator | Role::Technician => true,
-        Role::Cell => build.cell.as_deref() == Some(&who.subject),
-        Role::Engineer | Role::Developer | Role::Agent => false,
-    };
-    if !may {
-        let detail = "it takes an operator, a technician or the cell that held the build";
-        return Err(ApiError::forbidden(detail));
+    if who.0.role == Role::Cell {
+        let build = store::builds::get(&app.db.read, &id).await?;
+        if build.cell.as_deref() != Some(&who.0.subject) {
+            let detail = "it takes an operator, a technician or the cell that held the build";
+            return Err(ApiError::forbidden(detail));
+        }
     }
     let on_plate = match body.on_plate {
         OnPlateView::Nothing => OnPlate::Nothing,
@@ -208,7 +245,7 @@ pub async fn resolve_build(
         OnPlateView::Finished => OnPlate::Finished,
     };
     let tx = store::begin(&app.db.write).await?;
-    let build = store::builds::resolve(&tx, app.now_ms(), &who.subject, &id, on_plate).await?;
+    let build = store::builds::resolve(&tx, app.now_ms(), &who.0.subject, &id, on_plate).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(build.into()))

@@ -5,13 +5,15 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+use workflows::build::fit::Capabilities;
 use workflows::model::Timestamp;
 
 use super::lease_view::LeaseView;
+use super::tokens::{self, CellToken};
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path};
 use crate::store::{self, cells::cell, leases::Ask};
@@ -96,6 +98,46 @@ pub async fn get_cell(
     Ok(Json(store::cells::get(&app.db.read, &cell).await?.into()))
 }
 
+/// Give a cell a new token, shown this once; its old ones are worthless from now on, its lease goes on.
+#[utoipa::path(post, path = "/api/v1/cells/{cell}/token", tag = "cells",
+    params(("cell" = String, Path)), responses((status = 201, body = CellToken)))]
+pub async fn rotate_cell_token(
+    app: App,
+    who: auth::Operator,
+    Path(cell): Path<String>,
+) -> ApiResult<(StatusCode, Json<CellToken>)> {
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::cells::get(&tx, &cell).await?;
+    let revoked = store::tokens::revoke_of_cell(&tx, now, &cell).await?;
+    let (_, token) = tokens::issue_in(&tx, now, actor, Role::Cell, &cell).await?;
+    let detail = json!({ "revoked": revoked });
+    store::audit::record(&tx, now, actor, "rotate_cell_token", &cell, &detail).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(CellToken { cell, token })))
+}
+
+/// Shut a cell out: its tokens are worthless, and what it held is lost to it.
+#[utoipa::path(delete, path = "/api/v1/cells/{cell}/token", tag = "cells",
+    params(("cell" = String, Path)), responses((status = 204, description = "Shut out.")))]
+pub async fn revoke_cell_token(
+    app: App,
+    who: auth::Operator,
+    Path(cell): Path<String>,
+) -> ApiResult<StatusCode> {
+    let (now, actor) = (app.now_ms(), &who.0.subject);
+    let tx = store::begin(&app.db.write).await?;
+    store::cells::get(&tx, &cell).await?;
+    let revoked = store::tokens::revoke_of_cell(&tx, now, &cell).await?;
+    let detail = json!({ "revoked": revoked });
+    store::audit::record(&tx, now, actor, "revoke_cell_token", &cell, &detail).await?;
+    // A claim that waits was let in before; the new epoch shuts it out.
+    store::cells::open_epoch(&tx, now, &cell).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Open a new connection of a cell: its older ones are shut out.
 #[utoipa::path(post, path = "/api/v1/cells/{cell}/epochs", tag = "cells",
     params(("cell" = String, Path)), responses((status = 201, body = EpochView)))]
@@ -144,9 +186,15 @@ pub async fn acquire_lease(
         tx.commit().await?;
         Ok::<_, ApiError>(grant)
     };
+    let offer = Capabilities {
+        printers: ask.printers.to_vec(),
+        materials: ask.materials.to_vec(),
+        volume_mm: None,
+    };
+    let waiting = Duration::from_secs(wait);
     let mut response = match app
         .queue
-        .retry_until(Duration::from_secs(wait), claim)
+        .take_in_turn(waiting, (&cell, offer), claim)
         .await?
     {
         Some(grant) => (StatusCode::CREATED, Json(LeaseView::new(grant, &app))).into_response(),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use workflows::model::Timestamp;
 
 use super::name::checked_name;
-use super::tokens;
+use super::tokens::{self, CellToken};
 use crate::app::App;
 use crate::auth::{self, Role};
 use crate::error::{ApiResult, Problem};
@@ -46,7 +46,7 @@ pub struct EnrolmentView {
     name: String,
     /// Its machine.
     machine: Value,
-    /// `pending`, `approved`, `claimed`.
+    /// `pending`, `approved`, `claimed`, `rejected`.
     state: String,
     /// The cell it became.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,15 +70,6 @@ pub struct EnrolmentList {
 pub struct TokenClaim {
     /// It.
     pub claim_secret: String,
-}
-
-/// A cell's token, shown this once.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct CellToken {
-    /// The cell's id.
-    cell: String,
-    /// Its token.
-    token: String,
 }
 
 impl From<store::cells::enrolment::Model> for EnrolmentView {
@@ -145,6 +136,21 @@ pub async fn approve_enrolment(
 ) -> ApiResult<Json<EnrolmentView>> {
     let tx = store::begin(&app.db.write).await?;
     let row = store::cells::approve(&tx, app.now_ms(), &who.0.subject, &code).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok(Json(row.into()))
+}
+
+/// Turn a cell away; rejecting again changes nothing. It may ask anew.
+#[utoipa::path(post, path = "/api/v1/enrolments/{code}/reject", tag = "cells",
+    params(("code" = String, Path)), responses((status = 200, body = EnrolmentView)))]
+pub async fn reject_enrolment(
+    app: App,
+    who: auth::Operator,
+    Path(code): Path<String>,
+) -> ApiResult<Json<EnrolmentView>> {
+    let tx = store::begin(&app.db.write).await?;
+    let row = store::cells::reject(&tx, app.now_ms(), &who.0.subject, &code).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(row.into()))

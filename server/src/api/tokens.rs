@@ -47,6 +47,15 @@ pub struct TokenView {
     valid: bool,
 }
 
+/// A cell's token, shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CellToken {
+    /// The cell's id.
+    pub cell: String,
+    /// Its token.
+    pub token: String,
+}
+
 /// Every token.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenList {

@@ -7,6 +7,7 @@
 mod protocol;
 mod simulated;
 pub mod state;
+mod transfer;
 
 pub use protocol::{CellOptions, run};
 pub use simulated::Simulated;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::simulated::{Made, ShareDone, Simulated, StopButton};
 use super::state::{CellState, Enrolment, Job};
+use super::transfer;
 use crate::client::{Client, ClientError};
 
 /// How a cell is run.
@@ -50,7 +51,7 @@ struct BeatView {
 }
 
 /// How long a cell waits before it tries again what nobody answered.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Serves builds until it is dropped, or until the server will have nothing more to do with it.
 pub async fn run(options: CellOptions) -> anyhow::Result<()> {
@@ -172,7 +173,7 @@ impl Cell {
             }
             // The machine does not stop because its controller did: it finishes what it began.
             Some(ordinal) => {
-                let gcode = self.fetch(&job.gcode).await?;
+                let gcode = transfer::fetch(&self.api, &job.gcode).await?;
                 self.make(&job, gcode, ordinal).await
             }
         };
@@ -203,7 +204,7 @@ impl Cell {
     }
 
     async fn work(&mut self, lease: LeaseView) -> anyhow::Result<()> {
-        let gcode = self.fetch(&lease.gcode.digest).await?;
+        let gcode = transfer::fetch(&self.api, &lease.gcode.digest).await?;
         let mut job = Job {
             lease: lease.id,
             build: lease.build,
@@ -215,13 +216,34 @@ impl Cell {
         self.remember(&job)?;
         self.tell(&job, "staged", json!({ "digest": job.gcode }))
             .await?;
-        self.tell(&job, "start", json!({})).await?;
+        self.start(&job).await?;
         let ordinal = self.state.builds_started;
         self.state.builds_started += 1;
         job.started = Some(ordinal);
         self.remember(&job)?;
         self.make(&job, gcode, ordinal).await?;
         self.forget_job()
+    }
+
+    /// Asks for the start until it is granted: a hall starts its machines one after the other. The lease is kept meanwhile.
+    async fn start(&self, job: &Job) -> Result<(), ClientError> {
+        let path = format!("/leases/{}", job.lease);
+        loop {
+            let pause = match self.tell(job, "start", json!({})).await {
+                Err(error) => error.retry_after().ok_or(error)?,
+                Ok(()) => return Ok(()),
+            };
+            tokio::time::sleep(pause.min(Duration::from_millis(job.heartbeat_after_ms))).await;
+            let body = json!({
+                "fence": job.fence, "epoch": self.epoch, "seq": 0, "percent": 0.0,
+                "phase": "waiting to start",
+            });
+            let answer: BeatView = retry(|| self.api.put(&path, &body)).await?;
+            if answer.cancel_requested {
+                // The next start is refused for good, and says why.
+                tracing::info!("build {} is no longer wanted", job.build);
+            }
+        }
     }
 
     /// Lets the machine make a started build, renewing the lease meanwhile, and reports how it ended.
@@ -233,7 +255,7 @@ impl Cell {
         };
         match made {
             Ok(made) => {
-                let scan = self.upload(made.scan).await?;
+                let scan = transfer::upload(&self.api, "model/ply", &made.scan).await?;
                 self.tell(
                     job,
                     "complete",
@@ -291,23 +313,6 @@ impl Cell {
     ) -> anyhow::Result<Made> {
         let machine = self.options.machine.clone();
         tokio::task::spawn_blocking(move || machine.make(&gcode, ordinal, &done, &stop)).await?
-    }
-
-    async fn fetch(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
-        let path = format!("/artifacts/{digest}");
-        let bytes = retry(|| self.api.get_bytes(&path)).await?;
-        let actual = crate::artifacts::digest(&bytes);
-        if actual != digest {
-            bail!("the server sent G-code with the digest `{actual}`, not `{digest}`");
-        }
-        Ok(bytes)
-    }
-
-    async fn upload(&self, bytes: Vec<u8>) -> anyhow::Result<String> {
-        let digest = crate::artifacts::digest(&bytes);
-        let path = format!("/artifacts/{digest}");
-        retry(|| self.api.put_bytes(&path, "model/ply", bytes.clone())).await?;
-        Ok(digest)
     }
 
     fn remember(&mut self, job: &Job) -> anyhow::Result<()> {

@@ -359,6 +359,7 @@ fn refusal(error: &StoreError) -> StepError {
         StoreError::Unknown { what, .. } => {
             StepError::failed(format!("unknown_{}", what.replace(' ', "_")), error)
         }
+        StoreError::NotYet { .. } => unavailable("storage", error),
         StoreError::Refused { code, .. } => StepError::failed(*code, error),
         StoreError::Corrupt { .. } => StepError::failed("corrupt", error),
     }

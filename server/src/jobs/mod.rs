@@ -4,6 +4,7 @@ mod advance_run;
 mod deliver_outbox;
 mod execute_step;
 mod expire_leases;
+mod expire_uploads;
 mod workers;
 
 #[cfg(test)]
@@ -11,4 +12,5 @@ mod cancel_tests;
 
 pub use deliver_outbox::{Webhook, deliver_outbox};
 pub use expire_leases::expire_leases;
+pub use expire_uploads::expire_uploads;
 pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
+use workflows::build::fit::Capabilities;
 
-use crate::store::{Database, StoreError, events};
+use crate::store::database::BUILDS;
+use crate::store::{Database, StoreError, builds, events, rules};
 
+use super::line::{Line, Seen};
 use super::settings::{Clock, LeaseSettings};
 
 /// The queue as the rest of the process sees it.
@@ -23,10 +26,16 @@ struct Inner {
     settings: LeaseSettings,
     moved: watch::Sender<u64>,
     events: broadcast::Sender<i64>,
+    line: Line,
+    claims: Semaphore,
 }
 
-/// How often a long poll looks by itself; it is woken by whatever moves, so this only covers a lost wake-up.
-const LONG_POLL: Duration = Duration::from_millis(1_000);
+/// How many cells try for a build at once. When a whole hall comes back at once its cells queue up here, and leave
+/// connections to the database for everybody else.
+const CLAIMS_AT_ONCE: usize = 4;
+
+/// How often it looks for new facts by itself; it is woken by whatever moves, so this only covers a lost wake-up.
+const LOOK: Duration = Duration::from_millis(1_000);
 
 impl Queue {
     /// A queue over a database; [`Queue::run`] makes it listen.
@@ -38,6 +47,8 @@ impl Queue {
             settings,
             moved: watch::channel(0).0,
             events: broadcast::channel(1_024).0,
+            line: Line::new(),
+            claims: Semaphore::new(CLAIMS_AT_ONCE),
         }))
     }
 
@@ -82,40 +93,76 @@ impl Queue {
         self.0.events.subscribe()
     }
 
-    /// Tries until it gives something or the wait is over: now, whenever something moves, and once a second.
+    /// Tries to take a build until it gets one or the wait is over: now, and whenever a build may wait for this cell.
+    ///
+    /// However many wait, the process looks for all of them at once, and wakes as many as there are builds.
     ///
     /// # Errors
     ///
     /// Whatever the attempt's own are.
-    pub async fn retry_until<T, E, F>(
+    pub async fn take_in_turn<T, E, F>(
         &self,
         wait: Duration,
+        (cell, offer): (&str, Capabilities),
         mut attempt: impl FnMut() -> F,
     ) -> Result<Option<T>, E>
     where
         F: Future<Output = Result<Option<T>, E>>,
     {
+        let mut attempt = async || {
+            // It is never closed.
+            let _turn = self.0.claims.acquire().await;
+            attempt().await
+        };
+        if wait.is_zero() {
+            return attempt().await;
+        }
         let deadline = Instant::now() + wait;
-        let mut moves = self.moves();
-        loop {
-            moves.mark_unchanged();
+        let mut place = self.0.line.join(cell, offer);
+        let first = attempt().await?;
+        if first.is_some() {
+            return Ok(first);
+        }
+        while place.woken(deadline).await {
             if let Some(found) = attempt().await? {
                 return Ok(Some(found));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            tokio::select! {
-                _ = moves.changed() => {}
-                () = sleep(left.min(LONG_POLL)) => {}
-            }
+            place.settle();
         }
+        Ok(None)
     }
 
     /// Listens for ever: hears other processes where the database can tell, and passes on the numbers of new facts.
     pub async fn run(&self) {
-        tokio::join!(self.pass_on_events(), self.hear_others());
+        let look = || self.look();
+        tokio::join!(
+            self.pass_on_events(),
+            self.hear_others(),
+            self.0.line.run(look),
+            self.nudge_by_moves()
+        );
+    }
+
+    /// What waits for a cell, and who may not take it now.
+    async fn look(&self) -> Result<Seen, StoreError> {
+        let db = &self.0.db.read;
+        let demands = builds::demands(db).await?;
+        if demands.is_empty() {
+            return Ok(Seen::default());
+        }
+        let barred = rules::barred(db, self.now()).await?.into_keys().collect();
+        Ok(Seen { demands, barred })
+    }
+
+    /// Without a database that tells of builds, every move of the process may have been one.
+    async fn nudge_by_moves(&self) {
+        if self.0.db.listen.is_some() {
+            return;
+        }
+        let mut moves = self.moves();
+        while moves.changed().await.is_ok() {
+            self.0.line.nudge();
+        }
     }
 
     async fn pass_on_events(&self) {
@@ -138,7 +185,7 @@ impl Queue {
             }
             tokio::select! {
                 _ = moves.changed() => {}
-                () = sleep(LONG_POLL) => {}
+                () = sleep(LOOK) => {}
             }
         }
     }
@@ -166,15 +213,28 @@ impl Queue {
             return Ok(());
         };
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen("forewright").await?;
+        listener.listen_all(["forewright", BUILDS]).await?;
         info!("hearing other processes");
         loop {
             // `None` says the connection was lost and made again: something may have been said meanwhile.
-            listener.try_recv().await?;
-            while let Some(Some(_)) =
-                futures::FutureExt::now_or_never(listener.recv()).map(Result::ok)
-            {}
-            self.notify_local();
+            let said = listener.try_recv().await?;
+            let (mut moved, mut builds) = (said.is_none(), said.is_none());
+            let mut note = |channel: &str| match channel {
+                BUILDS => builds = true,
+                _ => moved = true,
+            };
+            if let Some(said) = said {
+                note(said.channel());
+            }
+            while let Some(Ok(said)) = futures::FutureExt::now_or_never(listener.recv()) {
+                note(said.channel());
+            }
+            if builds {
+                self.0.line.nudge();
+            }
+            if moved {
+                self.notify_local();
+            }
         }
     }
 }
@@ -185,36 +245,66 @@ mod tests {
 
     use super::*;
     use crate::testing::{Fresh, on_both};
+    use workflows::model::NewBuild;
 
     on_both!(
-        a_long_poll_ends_when_something_moves,
+        a_long_poll_ends_when_a_build_waits_for_it,
         a_long_poll_ends_with_its_time,
         the_numbers_of_new_facts_are_passed_on,
     );
 
-    async fn a_long_poll_ends_when_something_moves(f: Fresh) {
-        let queue = f.queue();
+    async fn a_long_poll_ends_when_a_build_waits_for_it(f: Fresh) {
+        let (queue, other) = (f.queue(), f.queue());
+        let listening = {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.run().await })
+        };
+        // On Postgres the connection that hears has to be made.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let run = f.start("fn run(event) { 1 }", json!(null)).await;
         let waiting = {
             let queue = queue.clone();
             tokio::spawn(async move {
                 let look = || async {
-                    let seq = events::latest(&queue.db().read).await?;
-                    Ok::<_, StoreError>((seq > 0).then_some(seq))
+                    let demands = builds::demands(&queue.db().read).await?;
+                    Ok::<_, StoreError>((!demands.is_empty()).then_some(Instant::now()))
                 };
-                queue.retry_until(Duration::from_secs(30), look).await
+                let offer = Capabilities::default();
+                let wait = Duration::from_secs(30);
+                queue.take_in_turn(wait, ("c1", offer), look).await
             })
         };
-        events::record(&f.db.write, f.now(), "a", "b", &json!({}))
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let order = NewBuild {
+            gcode: "sha256:00".into(),
+            gcode_size_bytes: 1,
+            material: "petg".into(),
+            printer: "prusa_mk4".into(),
+            design: "d".into(),
+        };
+        builds::of_step(&other.db().write, f.now(), (&run, "1"), &order)
             .await
             .unwrap();
-        queue.notify_local();
-        assert_eq!(waiting.await.unwrap().unwrap(), Some(1));
+        let ordered = Instant::now();
+        if queue.db().listen.is_none() {
+            queue.notify_local();
+        }
+        let woken = waiting.await.unwrap().unwrap().expect("a build");
+        let late = woken.saturating_duration_since(ordered);
+        assert!(
+            late < Duration::from_millis(500),
+            "woken, not found by the look of each second: {late:?}"
+        );
+        listening.abort();
     }
 
     async fn a_long_poll_ends_with_its_time(f: Fresh) {
         let queue = f.queue();
         let never = || async { Ok::<Option<()>, StoreError>(None) };
-        let got = queue.retry_until(Duration::from_millis(30), never).await;
+        let wait = Duration::from_millis(30);
+        let got = queue
+            .take_in_turn(wait, ("c1", Capabilities::default()), never)
+            .await;
         assert_eq!(got.unwrap(), None);
     }
 

@@ -4,6 +4,7 @@ mod backend;
 mod claim;
 mod finish;
 mod heartbeat;
+mod line;
 mod listen;
 mod settings;
 

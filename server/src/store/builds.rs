@@ -2,10 +2,11 @@
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
+use workflows::build::dispatch::Demand;
 use workflows::build::machine::{self, BuildEffect, BuildEvent, OnPlate};
 use workflows::model::{Build, BuildEnd, BuildState, NewBuild, Timestamp};
 
-use super::database::{execute, for_update, from_json, notify, one, to_json};
+use super::database::{all, execute, for_update, from_json, notify_builds, one, to_json};
 use super::{Page, StoreError, audit, events, new_id, steps};
 
 table!(
@@ -24,6 +25,7 @@ table!(
     fence: i64,
     cell: Option<String>,
     cancel_requested: bool,
+    priority: i64,
     physical_starts: i64,
     share_done: f64,
     phase: String,
@@ -89,7 +91,8 @@ pub async fn of_step(
     order: &NewBuild,
 ) -> Result<Build, StoreError> {
     let sql = "INSERT INTO build (id, run_id, position, gcode, gcode_size_bytes, material, printer, \
-               design, state, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9) \
+               design, state, created_at, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', \
+               $9, COALESCE((SELECT priority FROM step WHERE run_id = $2 AND position = $3), 0)) \
                ON CONFLICT (run_id, position) DO NOTHING";
     let id = new_id(now);
     let values = values![
@@ -106,6 +109,7 @@ pub async fn of_step(
     if execute(db, sql, values).await? == 1 {
         let detail = json!({ "run": run, "position": position, "gcode": order.gcode });
         events::record(db, now, "build.ordered", &id, &detail).await?;
+        notify_builds(db).await?;
     }
     let row = build::Entity::find()
         .filter(build::Column::RunId.eq(run))
@@ -145,6 +149,28 @@ pub async fn list(
         find = find.filter(build::Column::Id.lt(after));
     }
     Ok(find.all(db).await?)
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct DemandRow {
+    printer: String,
+    material: String,
+    builds: i64,
+}
+
+/// How many builds wait for a cell, by what they need; of a very long queue, its beginning.
+pub async fn demands(db: &impl ConnectionTrait) -> Result<Vec<Demand>, StoreError> {
+    let sql = "SELECT printer, material, COUNT(*) AS builds FROM \
+               (SELECT printer, material FROM build WHERE state = 'waiting' \
+                AND NOT cancel_requested ORDER BY created_at, id LIMIT 10000) AS first \
+               GROUP BY printer, material ORDER BY printer, material";
+    let rows: Vec<DemandRow> = all(db, sql, values![]).await?;
+    let demand = |row: DemandRow| Demand {
+        printer: row.printer,
+        material: row.material,
+        builds: usize::try_from(row.builds).unwrap_or_default(),
+    };
+    Ok(rows.into_iter().map(demand).collect())
 }
 
 /// Settles an uncertain build by what lies on the plate. To be called in a transaction.
@@ -196,7 +222,7 @@ pub(super) async fn requeue(db: &impl ConnectionTrait, id: &str) -> Result<(), S
     let sql = "UPDATE build SET state = 'waiting', cell = NULL, started_at = NULL, \
                share_done = 0, phase = '' WHERE id = $1";
     execute(db, sql, values![id]).await?;
-    notify(db).await
+    notify_builds(db).await
 }
 
 /// Ends a build and wakes the step that ordered it.

@@ -19,7 +19,7 @@ table!(
 });
 
 table!(
-    /// Requests to become a cell: `pending`, `approved`, or `claimed` once the token was handed out.
+    /// Requests to become a cell: `pending`, `approved`, `claimed` once the token was handed out, or `rejected`.
     enrolment, "enrolment", {
     #[sea_orm(primary_key, auto_increment = false)]
     code: String,
@@ -112,6 +112,10 @@ pub async fn enrolment(
 }
 
 /// Makes the cell of a request, once; approving again changes nothing. To be called in a transaction.
+///
+/// # Errors
+///
+/// `enrolment_rejected` when an operator turned it away.
 pub async fn approve(
     db: &impl ConnectionTrait,
     now: i64,
@@ -119,6 +123,9 @@ pub async fn approve(
     code: &str,
 ) -> Result<enrolment::Model, StoreError> {
     let request = enrolment(db, code).await?;
+    if request.state == "rejected" {
+        return Err(rejected());
+    }
     // Names are chosen by cells, so two may ask for the same; the second gets its code behind it.
     let taken = find(db, &request.name).await?.is_some();
     let id = if taken {
@@ -144,13 +151,47 @@ pub async fn approve(
     enrolment(db, code).await
 }
 
+/// Turns a request away; rejecting again changes nothing. To be called in a transaction.
+///
+/// # Errors
+///
+/// `enrolment_claimed` when it was approved before: its cell is there, and only its token can be revoked.
+pub async fn reject(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    code: &str,
+) -> Result<enrolment::Model, StoreError> {
+    let sql = "UPDATE enrolment SET state = 'rejected' WHERE code = $1 AND state = 'pending'";
+    if execute(db, sql, values![code]).await? == 1 {
+        let detail = json!({ "enrolment": code });
+        events::record(db, now, "enrolment.rejected", code, &detail).await?;
+        audit::record(db, now, actor, "reject_enrolment", code, &detail).await?;
+    }
+    let request = enrolment(db, code).await?;
+    if request.state == "rejected" {
+        return Ok(request);
+    }
+    Err(StoreError::refused(
+        "enrolment_claimed",
+        "the enrolment was approved before; revoke the token of its cell instead",
+    ))
+}
+
+fn rejected() -> StoreError {
+    StoreError::refused(
+        "enrolment_rejected",
+        "an operator has turned this enrolment away; ask them before enrolling anew",
+    )
+}
+
 /// Takes the right to fetch the token of an approved request; again until the cell first connects, since the reply may
 /// be lost.
 ///
 /// # Errors
 ///
-/// `claim_secret` when the secret is not the request's, `enrolment_pending` before the approval, `enrolment_claimed`
-/// after the token was fetched.
+/// `claim_secret` when the secret is not the request's, `enrolment_pending` before the approval, `enrolment_rejected` when
+/// there will be none, `enrolment_claimed` after the token was fetched.
 pub async fn claim_token(
     db: &impl ConnectionTrait,
     now: i64,
@@ -169,6 +210,7 @@ pub async fn claim_token(
                EXISTS (SELECT 1 FROM cell WHERE cell.id = enrolment.cell AND cell.epoch = 0)))";
     match (execute(db, sql, values![code, now]).await?, request.cell) {
         (1, Some(cell)) => Ok(cell),
+        _ if request.state == "rejected" => Err(rejected()),
         _ if request.state == "pending" => Err(StoreError::refused(
             "enrolment_pending",
             "an operator has yet to approve this enrolment",

@@ -177,6 +177,16 @@ pub enum StoreError {
         /// Its name.
         id: String,
     },
+    /// Allowed, but not now.
+    #[error("{message}")]
+    NotYet {
+        /// Stable code.
+        code: &'static str,
+        /// What it waits for.
+        message: String,
+        /// When to ask again at the latest.
+        retry_after_ms: i64,
+    },
     /// Understood and refused.
     #[error("{message}")]
     Refused {
@@ -319,6 +329,18 @@ pub(crate) fn for_update(db: &impl ConnectionTrait) -> &'static str {
 pub(crate) async fn notify(db: &impl ConnectionTrait) -> Result<(), StoreError> {
     if db.get_database_backend() == DbBackend::Postgres {
         execute(db, "SELECT pg_notify('forewright', '')", values![]).await?;
+    }
+    Ok(())
+}
+
+/// Where Postgres tells that a build waits for a cell.
+pub(crate) const BUILDS: &str = "forewright_builds";
+
+/// Tells the cells that wait, of every process, that there may be a build for them; to be followed by a wake-up of this
+/// process where the database tells nothing.
+pub(crate) async fn notify_builds(db: &impl ConnectionTrait) -> Result<(), StoreError> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        execute(db, "SELECT pg_notify($1, '')", values![BUILDS]).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use workflows::model::{BuildEnd, BuildState};
 
 use super::builds::{build, finish, hold, requeue};
 use super::database::{all, execute, for_update, number, one, skip_locked, to_json};
-use super::{StoreError, audit, cells, events, new_id};
+use super::{StoreError, audit, cells, events, new_id, rules};
 
 table!(
     /// Leases: `held`, `lost`, or `ended`.
@@ -70,7 +70,11 @@ pub struct Holder<'a> {
     pub epoch: i64,
 }
 
-/// Leases the oldest waiting build the cell can make. To be called in a transaction.
+/// A point of priority goes before so much waiting.
+const PRIORITY_MS: i64 = 600_000;
+
+/// Leases a waiting build the cell can make, unless its rules have it wait: of those the one that waits longest, a point
+/// of priority counting as much as ten minutes. To be called in a transaction.
 ///
 /// # Errors
 ///
@@ -100,6 +104,9 @@ pub async fn claim(
             ),
         ));
     }
+    if rules::check_claim(db, now, ask.cell).await?.is_err() {
+        return Ok(None);
+    }
     let Some(build) = take_waiting(db, ask).await? else {
         return Ok(None);
     };
@@ -118,20 +125,28 @@ async fn take_waiting(
     let mut fits = String::new();
     for (column, wanted) in [("printer", ask.printers), ("material", ask.materials)] {
         if !wanted.is_empty() {
-            let numbers: Vec<String> = wanted
-                .iter()
-                .map(|name| {
-                    values.push(name.as_str().into());
+            // Names are compared without case, as in `workflows::build::fit`.
+            let mut numbered = |names: Vec<String>| -> String {
+                let number = |name: String| {
+                    values.push(name.into());
                     format!("${}", values.len())
-                })
-                .collect();
-            fits += &format!(" AND {column} IN ({})", numbers.join(", "));
+                };
+                names.into_iter().map(number).collect::<Vec<_>>().join(", ")
+            };
+            let as_said = numbered(wanted.to_vec());
+            let lower = numbered(
+                wanted
+                    .iter()
+                    .map(|name| name.to_ascii_lowercase())
+                    .collect(),
+            );
+            fits += &format!(" AND ({column} IN ({as_said}) OR LOWER({column}) IN ({lower}))");
         }
     }
     let sql = format!(
         "UPDATE build SET state = 'leased', fence = fence + 1, cell = $1 WHERE id IN \
          (SELECT id FROM build WHERE state = 'waiting' AND NOT cancel_requested{fits} \
-          ORDER BY created_at, id LIMIT 1 {}) RETURNING *",
+          ORDER BY created_at - priority * {PRIORITY_MS}, id LIMIT 1 {}) RETURNING *",
         skip_locked(db)
     );
     one(db, &sql, values).await
@@ -278,8 +293,8 @@ pub async fn stage(
 ///
 /// # Errors
 ///
-/// `not_staged` before the G-code was verified, `build_cancelled` when nobody wants the part any more; otherwise as
-/// [`heartbeat`].
+/// `not_staged` before the G-code was verified, `build_cancelled` when nobody wants the part any more, `NotYet` where the
+/// rules of the cell or its heat group have it wait; otherwise as [`heartbeat`].
 pub async fn start(
     db: &impl ConnectionTrait,
     now: i64,
@@ -305,7 +320,9 @@ pub async fn start(
         _ => return Err(StoreError::stale("lease", holder.lease)),
     }
     happen(&grant.build, BuildEvent::Start)?;
-    let sql = "UPDATE build SET state = 'started', started_at = $2, \
+    rules::permit_start(db, now, holder.cell).await?;
+    // Whatever it was at before, from here on it heats.
+    let sql = "UPDATE build SET state = 'started', started_at = $2, phase = '', \
                physical_starts = physical_starts + 1 WHERE id = $1 AND state = 'staged'";
     let started = execute(db, sql, values![grant.build.id.as_str(), now]).await?;
     let sql = "UPDATE lease SET started_at = $2 WHERE id = $1 AND started_at IS NULL";
@@ -477,7 +494,7 @@ fn ended(lease: &str) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::builds;
     use crate::store::{DatabaseConnection, steps};
@@ -498,10 +515,10 @@ mod tests {
         a_cell_that_lies_about_a_digest_is_refused,
     );
 
-    const TTL: i64 = 60_000;
-    const GCODE: &str = "sha256:00";
+    pub(in crate::store) const TTL: i64 = 60_000;
+    pub(in crate::store) const GCODE: &str = "sha256:00";
 
-    async fn cell(f: &Fresh, id: &str) -> i64 {
+    pub(in crate::store) async fn cell(f: &Fresh, id: &str) -> i64 {
         let sql = "INSERT INTO cell (id, name, machine, created_at) VALUES ($1, $1, '{}', $2)";
         execute(&f.db.write, sql, values![id, f.now()])
             .await
@@ -509,7 +526,11 @@ mod tests {
         cells::open_epoch(&f.db.write, f.now(), id).await.unwrap()
     }
 
-    async fn order(f: &Fresh) -> String {
+    pub(in crate::store) async fn order(f: &Fresh) -> String {
+        order_at(f, 0).await
+    }
+
+    pub(in crate::store) async fn order_at(f: &Fresh, priority: i64) -> String {
         let db = &f.db.write;
         let new = crate::store::runs::NewRun {
             workflow: "w",
@@ -525,7 +546,7 @@ mod tests {
             position: "1",
             kind: "make",
             queue: "io",
-            priority: 0,
+            priority,
             max_attempts: 3,
             backoff_ms: 1_000,
             deadline: None,
@@ -546,7 +567,7 @@ mod tests {
         build.id
     }
 
-    async fn ask(
+    pub(in crate::store) async fn ask(
         db: &DatabaseConnection,
         now: i64,
         cell: &str,
@@ -567,7 +588,7 @@ mod tests {
         Ok(grant)
     }
 
-    fn holder<'a>(grant: &'a Grant, epoch: i64) -> Holder<'a> {
+    pub(in crate::store) fn holder<'a>(grant: &'a Grant, epoch: i64) -> Holder<'a> {
         Holder {
             lease: &grant.lease.id,
             cell: &grant.lease.cell,

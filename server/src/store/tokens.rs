@@ -47,6 +47,17 @@ pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<token::Model>, StoreE
         .await?)
 }
 
+/// Makes every token of a cell worthless; says how many there were.
+pub async fn revoke_of_cell(
+    db: &impl ConnectionTrait,
+    now: i64,
+    cell: &str,
+) -> Result<u64, StoreError> {
+    let sql = "UPDATE token SET revoked_at = $2 \
+               WHERE role = 'cell' AND subject = $1 AND revoked_at IS NULL";
+    execute(db, sql, values![cell, now]).await
+}
+
 /// Makes a token worthless; says whether there was one.
 pub async fn revoke(db: &impl ConnectionTrait, now: i64, id: &str) -> Result<bool, StoreError> {
     let sql = "UPDATE token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";

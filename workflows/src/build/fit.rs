@@ -81,6 +81,31 @@ pub fn fits(needs: &Needs, cell: &Capabilities) -> Result<(), Misfit> {
     }
 }
 
+/// Whether a cell that asks for work could take a build; of what it leaves open, it takes anything.
+#[must_use]
+pub fn could_take(asks: &Capabilities, printer: &str, material: &str) -> bool {
+    let open_or = |offered: &[String], needed| offered.is_empty() || offers(offered, needed);
+    open_or(&asks.printers, printer) && open_or(&asks.materials, material)
+}
+
+/// Why a cell that asks for work could not take a build; nothing if it could.
+#[must_use]
+pub fn why_not(asks: &Capabilities, printer: &str, material: &str) -> Option<Misfit> {
+    if could_take(asks, printer, material) {
+        return None;
+    }
+    if !asks.printers.is_empty() && !offers(&asks.printers, printer) {
+        return Some(Misfit::Printer {
+            needed: printer.to_owned(),
+            offered: asks.printers.clone(),
+        });
+    }
+    Some(Misfit::Material {
+        needed: material.to_owned(),
+        offered: asks.materials.clone(),
+    })
+}
+
 fn offers(offered: &[String], needed: &str) -> bool {
     offered.iter().any(|name| name.eq_ignore_ascii_case(needed))
 }

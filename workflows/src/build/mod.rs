@@ -1,4 +1,6 @@
 //! Builds: what may become of one, and which cell can make it.
 
+pub mod dispatch;
 pub mod fit;
 pub mod machine;
+pub mod rules;
