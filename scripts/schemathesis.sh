@@ -1,6 +1,7 @@
 #!/bin/sh
 # Asks a running server everything openapi/v1.json describes; each answer has to be one it describes, none a failure.
 # usage: scripts/schemathesis.sh [OPTION...]      against BASE_URL with TOKEN, or a server of its own that it stops again
+#        that stores in SQLite, or where DATABASE_URL says; EXAMPLES bounds the requests per operation
 # What is left out and why stands in tests/contract/contract.py.
 set -eu
 cd "$(dirname "$0")/.."
