@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::host::World;
 use crate::queue::{LeaseSettings, Queue};
 use crate::store::{self, Database};
 use crate::telemetry::{HeadLimits, Telemetry};
@@ -84,6 +85,15 @@ impl App {
             instance,
         };
         Ok(Self(Arc::new(app)))
+    }
+
+    /// The world as steps and replays see it.
+    pub fn world(&self) -> World {
+        World {
+            queue: self.queue.clone(),
+            artifacts: Arc::new(self.artifacts.clone()),
+            telemetry: Arc::new(self.telemetry.clone()),
+        }
     }
 
     /// Now, in milliseconds since the epoch.

@@ -248,7 +248,7 @@ impl From<QueryRejection> for ApiError {
 }
 
 /// Refusals of the store that speak of a state, not of the request.
-const WRONG_STATE: [&str; 14] = [
+const WRONG_STATE: [&str; 16] = [
     "approval_closed",
     "build_cancelled",
     "build_not_uncertain",
@@ -261,6 +261,8 @@ const WRONG_STATE: [&str; 14] = [
     "lease_held",
     "not_started",
     "run_ended",
+    "run_not_diverged",
+    "run_not_restartable",
     "upload_differs",
     "window_state",
 ];

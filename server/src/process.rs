@@ -20,7 +20,7 @@ use workflows::steps::registry;
 use crate::app::App;
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::first_token::FirstToken;
-use crate::host::{ArtifactBytes, Trouble, World};
+use crate::host::{ArtifactBytes, Trouble};
 use crate::jobs::{
     Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads, run_workers,
 };
@@ -97,7 +97,7 @@ impl Process {
             }));
         } else {
             let queues: Vec<String> = queues.iter().map(|q| (*q).to_owned()).collect();
-            let mut context = WorkerContext::new(world(&app), Arc::new(registry()));
+            let mut context = WorkerContext::new(app.world(), Arc::new(registry()));
             for queue in &queues {
                 context
                     .hands
@@ -188,14 +188,6 @@ async fn install_shipped(app: &App) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn world(app: &App) -> World {
-    World {
-        queue: app.queue.clone(),
-        artifacts: Arc::new(app.artifacts.clone()),
-        telemetry: Arc::new(app.telemetry.clone()),
-    }
 }
 
 impl ArtifactBytes for Artifacts {

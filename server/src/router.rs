@@ -17,10 +17,10 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::api::{
-    actions, approvals, artifacts, assets, builds, cells, decisions, designs, enrolments, events,
-    fleet, health, leases, localities, models, outcomes, parts, policies, predictions, rules, runs,
-    technicians, telemetry, tokens, twin, uploads, webhook_deliveries, windows, work_orders,
-    workflows,
+    actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
+    enrolments, events, fleet, health, leases, localities, migrate, models, outcomes, parts,
+    policies, predictions, restarts, rules, runs, technicians, telemetry, tokens, twin, uploads,
+    webhook_deliveries, why, windows, work_orders, workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
@@ -72,12 +72,14 @@ async fn in_time(State(patience): State<Duration>, request: Request, next: Next)
     }
 }
 
-/// Long polls and uploads wait for somebody else; ticks and trainings compute as long as the fleet is large.
+/// Long polls and uploads wait for somebody else; ticks, trainings and migrations compute as
+/// long as the fleet is large.
 fn takes_its_time(path: &str) -> bool {
     path.ends_with("/leases")
         || path.starts_with("/api/v1/artifacts/")
         || path == "/api/v1/fleet/ticks"
         || path == "/api/v1/models"
+        || path.ends_with("/migrate")
 }
 
 /// Pages are the dashboard's. A path of the API that no route has is a mistake, which a page would hide.
@@ -162,6 +164,12 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(runs::get_run))
         .routes(routes!(runs::get_journal))
         .routes(routes!(runs::cancel_run))
+        .routes(routes!(why::get_why))
+        .routes(routes!(restarts::pin_run))
+        .routes(routes!(restarts::restart_run))
+        .routes(routes!(migrate::migrate_workflow))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::redrive_dead_letter))
         .routes(routes!(events::list_events, events::create_event))
         .routes(routes!(events::stream_events))
         .routes(routes!(artifacts::list_artifacts))

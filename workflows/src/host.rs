@@ -16,6 +16,43 @@ use crate::steps::StepError;
 /// What [`Host`] calls answer.
 pub type Answer<T> = Result<T, StepError>;
 
+/// A run that a step is to have done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewChild {
+    /// The workflow; the revision that serves is pinned.
+    pub workflow: String,
+    /// What its script is given; an object.
+    pub event: serde_json::Value,
+}
+
+/// A run that a step had done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// Stable name; another one once it has continued as a new run.
+    pub id: String,
+    /// How it ended, once it has.
+    pub ended: Option<ChildEnd>,
+}
+
+/// How such a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChildEnd {
+    /// With what its script returned.
+    Succeeded {
+        /// What that is.
+        result: serde_json::Value,
+    },
+    /// With a failure.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// What happened.
+        message: String,
+    },
+    /// Because somebody stopped it.
+    Cancelled,
+}
+
 /// The world as one attempt of one step sees it.
 pub trait Host {
     /// The run the step belongs to.
@@ -72,6 +109,9 @@ pub trait Host {
     fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build>;
     /// One build.
     fn build(&self, id: &str) -> Answer<Build>;
+
+    /// The run this step had done; started now if it had not been. It ends when the step is called off.
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child>;
 
     /// Everybody who can do maintenance.
     fn technicians(&self) -> Answer<Vec<Technician>>;

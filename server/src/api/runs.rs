@@ -46,6 +46,18 @@ pub struct RunSummary {
     /// The decision that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<String>,
+    /// The run it was begun again from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarted_from: Option<String>,
+    /// The run whose step had it done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    /// Position of that step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_position: Option<String>,
+    /// The run it goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues: Option<String>,
     /// When it started.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
@@ -71,6 +83,8 @@ pub enum RunStateView {
     Cancelled,
     /// Its script asked for something else than its journal holds.
     Diverged,
+    /// It ended so that a new run goes on.
+    Continued,
 }
 
 /// A run with its steps.
@@ -85,6 +99,18 @@ pub struct RunView {
     /// Why it failed or was cancelled, with what was not undone; or both sides of a divergence.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Value>,
+    /// The call it was begun again with; absent where its script went on from where the old one stood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarted_position: Option<String>,
+    /// The runs that were begun again from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restarted_as: Vec<String>,
+    /// The run that goes on where it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continued_as: Option<String>,
+    /// The runs its steps had done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    children: Vec<String>,
     /// Every step it asked for, in that order.
     steps: Vec<StepView>,
     /// What it waits for now.
@@ -170,6 +196,8 @@ pub struct EntryView {
     input: Value,
     /// Digest of that.
     input_digest: String,
+    /// Whether a closure of `on_failure` made it, to undo something.
+    undo: bool,
     /// How it was answered, once it was: `ok`, `err` or `artifact`.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Value>,
@@ -303,13 +331,14 @@ pub async fn cancel_run(
 }
 
 impl RunStateView {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Running, "running"),
         (Self::Waiting, "waiting"),
         (Self::Succeeded, "succeeded"),
         (Self::Failed, "failed"),
         (Self::Cancelled, "cancelled"),
         (Self::Diverged, "diverged"),
+        (Self::Continued, "continued"),
     ];
 
     fn name(self) -> &'static str {
@@ -334,6 +363,10 @@ impl RunSummary {
             cancelling: row.cancel_requested && row.ended_at.is_none(),
             event: json(&row.event)?,
             decision: row.decision.clone(),
+            restarted_from: row.restarted_from.clone(),
+            parent: row.parent.clone(),
+            parent_position: row.parent_position.clone(),
+            continues: row.continues.clone(),
             started_at: Timestamp(row.started_at),
             ended_at: row.ended_at.map(Timestamp),
         })
@@ -341,13 +374,16 @@ impl RunSummary {
 }
 
 impl RunView {
-    async fn load(app: &App, id: &str) -> ApiResult<Self> {
+    /// Reads a run whole.
+    pub(super) async fn load(app: &App, id: &str) -> ApiResult<Self> {
         let db = &app.db.read;
         let row = store::runs::get(db, id).await?;
         // Steps first: one that is done here has its outcome in the journal read after it.
         let rows = store::steps::of_run(db, id).await?;
         let entries = journal::of_run(db, id).await?;
         let made = store::artifacts::of_run(db, id).await?;
+        let again = store::restarts::of(db, id).await?;
+        let children = store::children::of(db, id).await?;
         let mut steps = Vec::new();
         for step in rows {
             let entry = entries.iter().find(|e| e.position == step.position);
@@ -369,6 +405,10 @@ impl RunView {
             summary: RunSummary::read(&row)?,
             result: row.result.as_deref().map(json).transpose()?,
             failure: row.failure.as_deref().map(json).transpose()?,
+            restarted_position: row.restarted_position.clone(),
+            restarted_as: again.into_iter().map(|run| run.id).collect(),
+            continued_as: store::runs::continued_as(db, id).await?,
+            children: children.into_iter().map(|run| run.id).collect(),
             steps,
             waiting_for: waiting.map(WaitView::read).collect::<ApiResult<_>>()?,
         })
@@ -432,6 +472,7 @@ impl EntryView {
             line: row.line,
             input: json(&row.input)?,
             input_digest: row.input_digest.clone(),
+            undo: row.undo,
             outcome: row.outcome.as_deref().map(json).transpose()?,
             recorded_at: Timestamp(row.recorded_at),
             answered_at: row.answered_at.map(Timestamp),

@@ -2,6 +2,7 @@
 
 mod history;
 mod lives;
+pub mod past;
 mod step_host;
 
 use std::collections::BTreeMap;

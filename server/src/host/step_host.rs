@@ -10,7 +10,7 @@ use bytes::Bytes;
 use predict::history::UnitHistory;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use workflows::host::{Answer, Host};
+use workflows::host::{Answer, Child, Host, NewChild};
 use workflows::model::{
     Action, ArtifactRef, Asset, Build, Design, ModelRecord, NewBuild, NewDesign, NewModel,
     NewWindow, NewWorkOrder, Part, Prediction, Technician, Timestamp, Twin, Window, WindowState,
@@ -290,6 +290,11 @@ impl Host for StepHost {
     fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build> {
         let (now, at) = (self.now(), self.at());
         self.write(async |tx| store::builds::of_step(tx, now, at, order).await)
+    }
+
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child> {
+        let (now, (_, position)) = (self.now(), self.at());
+        self.write(async |tx| store::children::of_step(tx, now, &self.run, position, order).await)
     }
 
     fn build(&self, id: &str) -> Answer<Build> {

@@ -1,33 +1,25 @@
 //! Advances one run: replays its script against its journal and records what the script asks for next.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tracing::{info, warn};
-use workflows::model::Timestamp;
 use workflows::run::machine::RunEvent;
 use workflows::run::{
-    Call, CallOutcome, Ending, Entry, Journal, Position, Progress, ReplayContext, RunFailure,
-    StepFailure, StepOptions, replay,
+    Call, CallOutcome, Ending, Entry, Position, Progress, RunFailure, StepFailure, StepOptions,
 };
-use workflows::script::{Limits, Script};
+use workflows::script::Script;
 use workflows::steps::Registry;
 
-use super::execute_step::{fetch, keep};
 use super::workers::{WorkerContext, all_queues};
 use crate::host::Trouble;
+use crate::host::past::{self, Stop, keep};
 use crate::queue::{self, Advance, Taken};
-use crate::store::database::{from_json, to_json};
+use crate::store::database::to_json;
 use crate::store::journal::{NewEntry, journal};
 use crate::store::runs::{RunEnd, run};
 use crate::store::scripts::Scripts;
 use crate::store::steps::NewStep;
 use crate::store::{self, DatabaseTransaction, StoreError};
 
-/// How long one replay may take.
-const REPLAY_TIME: Duration = Duration::from_secs(30);
 /// How often a step is tried unless its options say otherwise.
 const ATTEMPTS: u32 = 8;
 /// How long it waits before its second attempt unless its options say otherwise.
@@ -44,6 +36,12 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
     let run = store::runs::get(&queue.db().read, &taken.claimed.0.run_id).await?;
     if run.ended_at.is_some() {
         return finish(context, taken, Advance::Over).await;
+    }
+    if run.state == "diverged" && run.cancel_requested {
+        // The run that had it done was stopped. It cannot be replayed, so nothing is undone.
+        let message = "the run was cancelled; it had diverged, so nothing could be undone";
+        let failure = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
+        return end(context, taken, &run, &[], &failure).await;
     }
     if run.state == "diverged" {
         return finish(context, taken, Advance::Until(None)).await;
@@ -77,6 +75,9 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
                 let failure = RunEnd::Cancelled(json!(failure));
                 end(context, taken, &run, &new, &failure).await
             }
+            Ending::Continued { event } => {
+                end(context, taken, &run, &new, &RunEnd::Continued(event)).await
+            }
             Ending::Succeeded { result } => {
                 end(context, taken, &run, &new, &RunEnd::Succeeded(result)).await
             }
@@ -95,19 +96,6 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
             warn!(run.id = %run.id, "run {} diverged at {}", run.id, divergence.position);
             Ok(())
         }
-    }
-}
-
-/// Why there is no progress to record.
-enum Stop {
-    Storage(StoreError),
-    Again(Trouble),
-    Never { code: &'static str, message: String },
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Storage(error)
     }
 }
 
@@ -140,6 +128,10 @@ async fn answer_overdue(
             }
             _ => {
                 store::builds::cancel(&tx, now, &run.id, Some(&entry.position)).await?;
+                if entry.kind == "run" {
+                    let positions = [entry.position.clone()];
+                    store::children::cancel(&tx, now, &run.id, Some(&positions)).await?;
+                }
                 let error = "timeout: its time was up";
                 store::steps::expire(&tx, now, &run.id, &entry.position, error).await?;
                 timed_out(&entry)
@@ -163,31 +155,7 @@ fn timed_out(entry: &journal::Model) -> CallOutcome {
 
 async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result<Progress, Stop> {
     let script = script(context, run).await?;
-    let journal = journal_of(context, run).await?;
-    let event: Value = from_json("event", &run.event)?;
-    let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
-    let cancelled = run.cancel_requested;
-    let stop = Arc::new(AtomicBool::new(false));
-    let limits = Limits::workflow().stopped_by(stop.clone());
-    let replaying = tokio::task::spawn_blocking(move || {
-        let context = ReplayContext {
-            run: &id,
-            now: Timestamp(now),
-            seed,
-            cancelled,
-            limits: &limits,
-        };
-        replay(&script, &event, &journal, &context)
-    });
-    tokio::pin!(replaying);
-    let replayed = match tokio::time::timeout(REPLAY_TIME, &mut replaying).await {
-        Ok(replayed) => replayed,
-        Err(_) => {
-            stop.store(true, Ordering::Relaxed);
-            replaying.await
-        }
-    };
-    replayed.map_err(|error| Stop::Again(error.into()))
+    past::replay_run(&context.world, run, script, now).await
 }
 
 async fn script(context: &WorkerContext, run: &run::Model) -> Result<Script, Stop> {
@@ -214,37 +182,6 @@ async fn script(context: &WorkerContext, run: &run::Model) -> Result<Script, Sto
         })
 }
 
-async fn journal_of(context: &WorkerContext, run: &run::Model) -> Result<Journal, Stop> {
-    let rows = store::journal::of_run(&context.world.queue.db().read, &run.id).await?;
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        let input = from_json("journal input", &row.input)?;
-        let outcome = row
-            .outcome
-            .as_deref()
-            .map(|text| from_json("journal outcome", text))
-            .transpose()?;
-        let outcome = match outcome {
-            Some(CallOutcome::Ok(value)) => Some(CallOutcome::Ok(
-                fetch(&context.world, value).await.map_err(Stop::Again)?,
-            )),
-            outcome => outcome,
-        };
-        entries.push(Entry {
-            position: row.position.parse().map_err(|error| Stop::Never {
-                code: "corrupt_journal",
-                message: format!("{error}"),
-            })?,
-            kind: row.kind,
-            input: fetch(&context.world, input).await.map_err(Stop::Again)?,
-            input_digest: row.input_digest,
-            outcome,
-            line: row.line.and_then(|line| u32::try_from(line).ok()),
-        });
-    }
-    Ok(entries.into_iter().collect())
-}
-
 /// Ends an advance that records nothing.
 async fn finish(context: &WorkerContext, taken: &Taken, left: Advance) -> Result<(), StoreError> {
     let queue = &context.world.queue;
@@ -266,10 +203,26 @@ async fn end(
     let now = queue.now();
     let kept = Kept::of(context, new).await?;
     let tx = store::begin(&queue.db().write).await?;
+    if !matches!(ending, RunEnd::Continued(_)) {
+        store::children::wake_parent(&tx, now, run).await?;
+    }
     kept.append(&tx, now, &run.id, &[]).await?;
     store::runs::withdraw(&tx, now, &run.id).await?;
+    if !matches!(ending, RunEnd::Succeeded(_)) {
+        store::children::cancel(&tx, now, &run.id, None).await?;
+    }
     queue::advance(&tx, now, &taken.claimed, Advance::Over).await?;
-    store::runs::end(&tx, now, &run.id, ending).await?;
+    if let RunEnd::Continued(event) = ending {
+        if store::runs::get(&tx, &run.id).await?.cancel_requested {
+            // Somebody stopped it meanwhile: nothing is to go on, and what it did is to be undone.
+            tx.rollback().await?;
+            return finish(context, taken, Advance::Until(Some(now))).await;
+        }
+        store::runs::end(&tx, now, &run.id, ending).await?;
+        store::runs::continue_as(&tx, now, run, event).await?;
+    } else {
+        store::runs::end(&tx, now, &run.id, ending).await?;
+    }
     tx.commit().await?;
     let duration_ms = now - run.started_at;
     info!(run.id = %run.id, run.workflow = %run.workflow, duration_ms,
@@ -319,6 +272,18 @@ async fn suspend(
         let positions: Vec<String> = calls.iter().map(|c| c.position().to_string()).collect();
         let detail = json!({ "positions": positions });
         store::events::record(&tx, now, "run.advanced", &run.id, &detail).await?;
+    }
+    for call in calls {
+        if let Call::WaitEvent {
+            position,
+            name,
+            key,
+            ..
+        } = call
+        {
+            let at = (&*position.to_string(), name.as_str(), key.as_str());
+            store::events::take_early(&tx, now, run, at).await?;
+        }
     }
     tx.commit().await?;
     Ok(())
@@ -462,6 +427,7 @@ impl<'a> Kept<'a> {
                     input_digest: &entry.input_digest,
                     line: entry.line.map(i64::from),
                     due: asked.and_then(|asked| asked.due),
+                    undo: entry.undo,
                     outcome: asked
                         .and_then(|asked| asked.refused.as_ref())
                         .or(outcome.as_ref()),

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use tracing::{info, warn};
-use workflows::model::ArtifactRef;
-use workflows::run::{CallOutcome, inline_stored, outline_large};
+use workflows::run::CallOutcome;
 use workflows::steps::{Outcome, StepError, Wait};
 
 use super::workers::WorkerContext;
-use crate::host::{StepHost, Trouble, World};
+use crate::host::StepHost;
+use crate::host::past::{fetch, keep};
 use crate::queue::{self, Taken};
 use crate::store::database::{from_json, to_json};
 use crate::store::{self, StoreError};
@@ -118,9 +117,12 @@ async fn record(
         }
         Ok(Outcome::Waiting(wait)) => {
             queue::park(&tx, now, claimed, &to_json("wait", wait)?).await?;
-            let Wait::Build(build) = wait;
-            info!(run.id = %step.run_id, step.position = %step.position, build.id = %build,
-                "step `{}` of run {} waits for build {build}", step.kind, step.run_id);
+            let what = match wait {
+                Wait::Build(build) => format!("build {build}"),
+                Wait::Run(run) => format!("run {run}"),
+            };
+            info!(run.id = %step.run_id, step.position = %step.position,
+                "step `{}` of run {} waits for {what}", step.kind, step.run_id);
         }
         Err(failure) => {
             let left = queue::fail(&tx, now, claimed, failure).await?;
@@ -131,45 +133,4 @@ async fn record(
     }
     tx.commit().await?;
     Ok(())
-}
-
-/// A value as the journal keeps it: what is large goes to the artifacts.
-pub(super) async fn keep(world: &World, value: Value) -> Result<Value, Trouble> {
-    let mut large = None;
-    let kept = outline_large(value, |bytes| {
-        let digest = format!("sha256:{}", store::sha256_hex(bytes));
-        large = Some((digest.clone(), Bytes::copy_from_slice(bytes)));
-        Ok::<_, Trouble>(digest)
-    })?;
-    if let Some((digest, bytes)) = large {
-        let artifact = ArtifactRef {
-            digest,
-            size_bytes: bytes.len() as u64,
-            media: "application/json".to_owned(),
-        };
-        world.artifacts.put(&artifact.digest, bytes).await?;
-        store::artifacts::put(&world.queue.db().write, world.queue.now(), &artifact).await?;
-    }
-    Ok(kept)
-}
-
-/// The value itself, where the journal only kept its digest.
-pub(super) async fn fetch(world: &World, value: Value) -> Result<Value, Trouble> {
-    let mut missing = None;
-    // Asked once for the digest, and once more with the bytes.
-    let _ = inline_stored(value.clone(), |digest| {
-        missing = Some(digest.to_owned());
-        Ok::<_, serde_json::Error>(b"null".to_vec())
-    });
-    let Some(digest) = missing else {
-        return Ok(value);
-    };
-    let bytes = world
-        .artifacts
-        .get(&digest)
-        .await?
-        .ok_or_else(|| format!("there is no artifact `{digest}`"))?;
-    Ok(inline_stored(value, |_| {
-        Ok::<_, serde_json::Error>(bytes.to_vec())
-    })?)
 }

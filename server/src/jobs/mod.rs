@@ -14,3 +14,7 @@ pub use deliver_outbox::{Webhook, deliver_outbox};
 pub use expire_leases::expire_leases;
 pub use expire_uploads::expire_uploads;
 pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};
+#[cfg(test)]
+mod chain_tests;
+#[cfg(test)]
+mod restart_tests;

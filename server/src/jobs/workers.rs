@@ -211,10 +211,10 @@ pub(super) mod tests {
         a_run_never_waits_for_the_queue_to_look_by_itself,
     );
 
-    struct Double;
+    pub(in crate::jobs) struct Double;
 
     #[derive(Deserialize)]
-    struct Number {
+    pub(in crate::jobs) struct Number {
         n: i64,
     }
 
@@ -250,7 +250,7 @@ pub(super) mod tests {
         }
     }
 
-    struct Build;
+    pub(in crate::jobs) struct Build;
 
     impl Step for Build {
         const KIND: &'static str = "build";
@@ -528,6 +528,14 @@ pub(super) mod tests {
         })
         .await;
         assert!(parked.waiting_for.unwrap().contains("build"));
+        complete_build(&f).await;
+        working.queue.notify_local();
+        assert_eq!(result(&ended(&f, &id).await), json!("sha256:5c"));
+        working.stop().await;
+    }
+
+    /// A cell takes the one build that waits, starts it and completes it.
+    pub(in crate::jobs) async fn complete_build(f: &Fresh) {
         let db = &f.db.write;
         let sql = "INSERT INTO cell (id, name, machine, created_at) VALUES ('c', 'c', '{}', 0)";
         store::database::execute(db, sql, values![]).await.unwrap();
@@ -558,9 +566,6 @@ pub(super) mod tests {
             .await
             .unwrap();
         tx.commit().await.unwrap();
-        working.queue.notify_local();
-        assert_eq!(result(&ended(&f, &id).await), json!("sha256:5c"));
-        working.stop().await;
     }
 
     async fn time_and_people_and_events_move_a_run(f: Fresh) {
@@ -770,6 +775,7 @@ pub(super) mod tests {
             input_digest: "sha256:0",
             line: None,
             due: None,
+            undo: false,
             outcome: None,
         };
         journal::append(&f.db.write, f.now(), &id, &[entry])

@@ -7,7 +7,7 @@ use workflows::run::RunFailure;
 use crate::store::database::{all, execute, notify, skip_locked};
 use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
-use crate::store::{StoreError, runs, values};
+use crate::store::{StoreError, children, runs, values};
 
 use super::finish;
 
@@ -115,7 +115,10 @@ async fn give_up(
     if step.position != steps::ADVANCE {
         return finish::end_failed(db, now, step, "attempts_exhausted", &message, false).await;
     }
+    let run = runs::get(db, &step.run_id).await?;
+    children::wake_parent(db, now, &run).await?;
     runs::withdraw(db, now, &step.run_id).await?;
+    children::cancel(db, now, &step.run_id, None).await?;
     let sql = "UPDATE step SET state = 'failed', error = $3, lease_owner = NULL, \
                lease_until = NULL, ended_at = $4 WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let values = values![step.id.as_str(), step.fence, message.as_str(), now];

@@ -266,6 +266,7 @@ mod tests {
             input_digest: "",
             line: None,
             due: None,
+            undo: false,
             outcome: None,
         };
         let db = &f.db.write;

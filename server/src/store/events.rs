@@ -1,9 +1,13 @@
 //! Recorded facts, numbered in the order they became visible, and the runs that wait for one of them.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QuerySelect};
 use serde_json::Value;
+use workflows::run::{CallOutcome, Position};
 
-use super::database::{all, execute, notify, number, to_json};
+use super::database::{all, execute, from_json, notify, number, to_json};
+use super::runs::run;
 use super::{StoreError, journal, steps};
 
 table!(
@@ -56,7 +60,9 @@ pub(super) async fn in_order(db: &impl ConnectionTrait) -> Result<(), StoreError
     Ok(())
 }
 
-/// Records a fact from outside and answers every call that waits for it; says how many there were.
+/// Records a fact from outside and answers the runs that wait for it, one call each; says how many there were.
+///
+/// A run that begins to wait for it only later finds it then.
 pub async fn emit(
     db: &impl ConnectionTrait,
     now: i64,
@@ -65,29 +71,129 @@ pub async fn emit(
     payload: &Value,
 ) -> Result<u64, StoreError> {
     let answered = answer_waits(db, now, name, key, payload).await?;
-    record(db, now, name, key, payload).await?;
-    Ok(answered)
+    let seq = record(db, now, name, key, payload).await?;
+    told(db, now, (seq, name, key), payload, answered).await
 }
 
-/// Answers every call that waits for a fact that is about to be recorded; says how many there were.
+/// Answers the oldest call of each run that waits for a fact; the fact is to be recorded, and [`told`] called, later in
+/// the transaction.
 pub(super) async fn answer_waits(
     db: &impl ConnectionTrait,
     now: i64,
     name: &str,
     key: &str,
     payload: &Value,
-) -> Result<u64, StoreError> {
-    let sql = "DELETE FROM event_wait WHERE name = $1 AND key = $2 RETURNING *";
+) -> Result<Vec<event_wait::Model>, StoreError> {
+    let sql = "SELECT * FROM event_wait WHERE name = $1 AND key = $2";
     let waits: Vec<event_wait::Model> = all(db, sql, values![name, key]).await?;
-    let mut answered = 0;
-    for wait in waits {
-        let outcome = workflows::run::CallOutcome::Ok(payload.clone());
+    let mut answered = Vec::new();
+    for wait in oldest_of_each_run(waits) {
+        let outcome = CallOutcome::Ok(payload.clone());
         if journal::answer(db, now, &wait.run_id, &wait.position, &outcome).await? {
+            wait_no_more(db, &wait.run_id, &wait.position).await?;
             steps::wake(db, now, &wait.run_id, steps::ADVANCE).await?;
-            answered += 1;
+            answered.push(wait);
         }
     }
     Ok(answered)
+}
+
+/// A fact is told to a run once, so of several calls that wait for it the first has it.
+fn oldest_of_each_run(waits: Vec<event_wait::Model>) -> Vec<event_wait::Model> {
+    let place = |wait: &event_wait::Model| wait.position.parse::<Position>().ok();
+    let mut oldest: BTreeMap<String, event_wait::Model> = BTreeMap::new();
+    for wait in waits {
+        match oldest.get(&wait.run_id) {
+            Some(known) if place(known) <= place(&wait) => {}
+            _ => {
+                oldest.insert(wait.run_id.clone(), wait);
+            }
+        }
+    }
+    oldest.into_values().collect()
+}
+
+/// Notes a recorded fact as one that runs may wait for, and which of them have had it; says how many those are.
+///
+/// From the moment a fact is numbered, on Postgres, nobody else begins to wait until this transaction ends. A run that
+/// began to wait between the answers and that moment is answered here.
+pub(super) async fn told(
+    db: &impl ConnectionTrait,
+    now: i64,
+    (seq, name, key): (i64, &str, &str),
+    payload: &Value,
+    mut answered: Vec<event_wait::Model>,
+) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO signal (seq, name, key) VALUES ($1, $2, $3)";
+    execute(db, sql, values![seq, name, key]).await?;
+    for wait in &answered {
+        take(db, seq, &wait.run_id, &wait.position).await?;
+    }
+    if db.get_database_backend() == DbBackend::Postgres {
+        let sql = "SELECT * FROM event_wait w WHERE w.name = $1 AND w.key = $2 \
+                   AND NOT EXISTS (SELECT 1 FROM signal_taken t JOIN run r ON r.id = w.run_id \
+                   WHERE t.seq = $3 AND t.mailbox = COALESCE(r.mailbox, r.id))";
+        let late: Vec<event_wait::Model> = all(db, sql, values![name, key, seq]).await?;
+        for wait in oldest_of_each_run(late) {
+            if hand_over(db, now, seq, payload, (&wait.run_id, &wait.position)).await? {
+                answered.push(wait);
+            }
+        }
+    }
+    Ok(answered.len() as u64)
+}
+
+/// Answers a call that has begun to wait with a fact from before, if its run has not had it; the first it has not had.
+///
+/// To be called after the transaction has recorded a fact, so that none is recorded meanwhile.
+pub async fn take_early(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &run::Model,
+    (position, name, key): (&str, &str, &str),
+) -> Result<bool, StoreError> {
+    let sql = "SELECT e.* FROM signal s JOIN event e ON e.seq = s.seq \
+               WHERE s.name = $1 AND s.key = $2 AND s.seq > $3 AND NOT EXISTS \
+               (SELECT 1 FROM signal_taken t WHERE t.mailbox = $4 AND t.seq = s.seq) \
+               ORDER BY s.seq LIMIT 1";
+    let values = values![name, key, run.events_after, run.mailbox()];
+    let found: Vec<event::Model> = all(db, sql, values).await?;
+    let Some(fact) = found.into_iter().next() else {
+        return Ok(false);
+    };
+    let payload: Value = from_json("event", &fact.payload)?;
+    hand_over(db, now, fact.seq, &payload, (&run.id, position)).await
+}
+
+async fn hand_over(
+    db: &impl ConnectionTrait,
+    now: i64,
+    seq: i64,
+    payload: &Value,
+    (run, position): (&str, &str),
+) -> Result<bool, StoreError> {
+    let outcome = CallOutcome::Ok(payload.clone());
+    if !journal::answer(db, now, run, position, &outcome).await? {
+        return Ok(false);
+    }
+    take(db, seq, run, position).await?;
+    wait_no_more(db, run, position).await?;
+    steps::wake(db, now, run, steps::ADVANCE).await?;
+    Ok(true)
+}
+
+/// Notes that a run has had a fact, and at which call.
+async fn take(
+    db: &impl ConnectionTrait,
+    seq: i64,
+    run: &str,
+    position: &str,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO signal_taken (mailbox, seq, run_id, position) \
+               SELECT COALESCE(mailbox, id), $2, id, $3 FROM run WHERE id = $1 \
+               ON CONFLICT (mailbox, seq) DO NOTHING";
+    execute(db, sql, values![run, seq, position]).await?;
+    Ok(())
 }
 
 /// Notes that a call waits for a fact; noting it again changes nothing.

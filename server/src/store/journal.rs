@@ -23,6 +23,7 @@ table!(
     outcome: Option<String>,
     recorded_at: i64,
     answered_at: Option<i64>,
+    undo: bool,
 });
 
 /// A call to be recorded.
@@ -40,6 +41,8 @@ pub struct NewEntry<'a> {
     pub line: Option<i64>,
     /// When it is answered whatever happens: a time-out, or the end of a sleep.
     pub due: Option<i64>,
+    /// Whether it undoes something.
+    pub undo: bool,
     /// How it was answered, if at once.
     pub outcome: Option<&'a CallOutcome>,
 }
@@ -55,8 +58,8 @@ pub async fn append(
     let mut ordinal = number(db, sql, values![run]).await?.unwrap_or(0);
     for entry in entries {
         let sql = "INSERT INTO journal (run_id, position, ordinal, kind, input, input_digest, \
-                   line, due, outcome, recorded_at, answered_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                   line, due, outcome, recorded_at, answered_at, undo) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
                    ON CONFLICT (run_id, position) DO NOTHING";
         let outcome = entry
             .outcome
@@ -74,7 +77,8 @@ pub async fn append(
             entry.due,
             outcome,
             now,
-            answered_at
+            answered_at,
+            entry.undo
         ];
         ordinal += i64::try_from(execute(db, sql, values).await?).unwrap_or(0);
     }

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use workflows::run::Ending;
 use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
-use super::database::{execute, from_json, to_json};
-use super::{Page, StoreError, audit, builds, events, new_id, steps, windows};
+use super::database::{execute, from_json, notify, to_json};
+use super::scripts::Scripts;
+use super::{Page, StoreError, audit, builds, children, events, new_id, steps, windows};
 
 table!(
     /// Runs; `event`, `result` and `failure` are JSON, `asset` is the event's.
@@ -25,6 +26,15 @@ table!(
     cancel_requested: bool,
     started_at: i64,
     ended_at: Option<i64>,
+    failed_position: Option<String>,
+    restarted_from: Option<String>,
+    restarted_position: Option<String>,
+    parent: Option<String>,
+    parent_position: Option<String>,
+    depth: i64,
+    continues: Option<String>,
+    mailbox: Option<String>,
+    events_after: i64,
 });
 
 /// A run to be started.
@@ -53,6 +63,8 @@ pub enum RunEnd {
     Failed(Value),
     /// Because somebody asked for it; with what could not be undone.
     Cancelled(Value),
+    /// So that a new run goes on with this event.
+    Continued(Value),
 }
 
 impl RunEnd {
@@ -63,6 +75,7 @@ impl RunEnd {
             Self::Succeeded(_) => "succeeded",
             Self::Failed(_) => "failed",
             Self::Cancelled(_) => "cancelled",
+            Self::Continued(_) => "continued",
         }
     }
 }
@@ -76,8 +89,10 @@ pub async fn create(
     let id = new_id(now);
     let named = new.event.get("seed").and_then(Value::as_u64);
     let seed = new.seed.or(named).unwrap_or_else(|| seed_of(&id));
-    let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at, asset) \
-               VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8)";
+    // Events are numbered in the order they become visible, so what comes after the latest comes after the start.
+    let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at, \
+               asset, events_after) VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, \
+               (SELECT COALESCE(MAX(seq), 0) FROM signal))";
     let asset = new.event.get("asset").and_then(Value::as_str);
     let values = values![
         id.as_str(),
@@ -142,7 +157,9 @@ pub async fn request_cancel(
     let row = get(db, id).await?;
     let (next, effects) = machine::apply(&row.standing()?, &event).map_err(|_| over(&row))?;
     if effects.contains(&RunEffect::CloseOpenCalls) {
+        children::wake_parent(db, now, &row).await?;
         withdraw(db, now, id).await?;
+        children::cancel(db, now, id, None).await?;
         let sql = "UPDATE step SET state = 'cancelled', fence = fence + 1, lease_owner = NULL, \
                    lease_until = NULL, ended_at = $2 \
                    WHERE run_id = $1 AND position = '@' AND state IN ('ready', 'leased')";
@@ -206,7 +223,7 @@ pub async fn withdraw_calls(
             execute(db, sql, values).await?;
         }
     }
-    Ok(())
+    children::cancel(db, now, id, Some(positions)).await
 }
 
 /// Calls off whatever of a run has not ended: its builds, its steps, its waits, its approvals.
@@ -234,17 +251,23 @@ pub async fn end(
     end: &RunEnd,
 ) -> Result<(), StoreError> {
     let (result, failure) = match end {
+        RunEnd::Continued(_) => (None, None),
         RunEnd::Succeeded(result) => (Some(to_json("result", result)?), None),
         RunEnd::Failed(failure) | RunEnd::Cancelled(failure) => {
             (None, Some(to_json("failure", failure)?))
         }
     };
-    let sql = "UPDATE run SET state = $2, result = $3, failure = $4, ended_at = $5 \
-               WHERE id = $1 AND ended_at IS NULL";
-    if execute(db, sql, values![id, end.state(), result, failure, now]).await? == 0 {
+    let sql = "UPDATE run SET state = $2, result = $3, failure = $4, ended_at = $5, \
+               failed_position = $6 WHERE id = $1 AND ended_at IS NULL";
+    let failed = match end {
+        RunEnd::Failed(failure) => failure["position"].as_str().map(str::to_owned),
+        RunEnd::Succeeded(_) | RunEnd::Cancelled(_) | RunEnd::Continued(_) => None,
+    };
+    let values = values![id, end.state(), result, failure, now, failed];
+    if execute(db, sql, values).await? == 0 {
         return Ok(());
     }
-    if !matches!(end, RunEnd::Succeeded(_)) {
+    if matches!(end, RunEnd::Failed(_) | RunEnd::Cancelled(_)) {
         windows::cancel_of_run(db, now, id).await?;
     }
     let detail = json!({ "state": end.state() });
@@ -274,6 +297,102 @@ fn led_to(event: &RunEvent) -> Option<RunStatus> {
     Some(next.status)
 }
 
+/// Lets a run that diverged go on with a revision. To be called in a transaction.
+///
+/// # Errors
+///
+/// `run_not_diverged` when it did not diverge.
+pub async fn pin(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    id: &str,
+    revision: &str,
+) -> Result<(), StoreError> {
+    steps::wake(db, now, id, steps::ADVANCE).await?;
+    let row = get(db, id).await?;
+    let sql = "UPDATE run SET revision = $2, state = 'running', failure = NULL \
+               WHERE id = $1 AND state = 'diverged'";
+    let legal = machine::apply(&row.standing()?, &RunEvent::Resumed).is_ok();
+    if !legal || execute(db, sql, values![id, revision]).await? == 0 {
+        return Err(StoreError::refused(
+            "run_not_diverged",
+            format_args!(
+                "run `{id}` is {}; only one that diverged can be pinned: migrate the open runs of a \
+                 workflow, or restart one that ended",
+                row.state
+            ),
+        ));
+    }
+    let detail = json!({ "from": row.revision, "to": revision });
+    events::record(db, now, "run.pinned", id, &detail).await?;
+    audit::record(db, now, actor, "pin_run", id, &detail).await
+}
+
+/// Runs of a workflow that are pinned to a revision and not over, newest first.
+pub async fn open_of(
+    db: &impl ConnectionTrait,
+    (workflow, revision): (&str, &str),
+    page: Page<'_>,
+) -> Result<Vec<run::Model>, StoreError> {
+    let mut find = run::Entity::find()
+        .filter(run::Column::State.is_in(["running", "waiting", "diverged"]))
+        .filter(run::Column::Workflow.eq(workflow))
+        .filter(run::Column::Revision.eq(revision))
+        .order_by_desc(run::Column::Id)
+        .limit(page.limit);
+    if let Some(after) = page.after {
+        find = find.filter(run::Column::Id.lt(after));
+    }
+    Ok(find.all(db).await?)
+}
+
+/// How far a run's own advancement was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    fence: i64,
+    wakes: i64,
+}
+
+/// How far a run's own advancement is; nothing while somebody is at it.
+pub async fn seen(db: &impl ConnectionTrait, id: &str) -> Result<Option<Seen>, StoreError> {
+    let row = steps::at(db, id, steps::ADVANCE).await?;
+    Ok((row.state == "ready").then_some(Seen {
+        fence: row.fence,
+        wakes: row.wakes,
+    }))
+}
+
+/// Pins an open run to another revision, unless it moved on since it was looked at; says whether it did so. To be
+/// called in a transaction.
+pub async fn migrate(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    row: &run::Model,
+    seen: Seen,
+    to: &str,
+) -> Result<bool, StoreError> {
+    // It is woken: what it waits for stays, but one that had diverged goes on.
+    let sql = "UPDATE step SET wakes = wakes + 1, run_at = CASE WHEN run_at > $4 THEN $4 ELSE run_at END \
+               WHERE run_id = $1 AND position = '@' AND state = 'ready' AND fence = $2 AND wakes = $3";
+    let id = row.id.as_str();
+    if execute(db, sql, values![id, seen.fence, seen.wakes, now]).await? == 0 {
+        return Ok(false);
+    }
+    let sql = "UPDATE run SET revision = $2, state = 'running', \
+               failure = CASE WHEN state = 'diverged' THEN NULL ELSE failure END \
+               WHERE id = $1 AND revision = $3 AND ended_at IS NULL";
+    if execute(db, sql, values![id, to, row.revision.as_str()]).await? == 0 {
+        return Err(StoreError::stale("run", id));
+    }
+    notify(db).await?;
+    let detail = json!({ "from": row.revision, "to": to });
+    events::record(db, now, "run.migrated", id, &detail).await?;
+    audit::record(db, now, actor, "migrate_run", id, &detail).await?;
+    Ok(true)
+}
+
 /// Stops a run whose script asks for something else than its journal holds; nothing of it is lost.
 pub async fn diverge(
     db: &impl ConnectionTrait,
@@ -291,6 +410,58 @@ pub async fn diverge(
     Ok(())
 }
 
+/// Starts the run that goes on where another ended with `continue_as_new`, and gives its id. To be called in the
+/// transaction that ended that, after it was ended.
+///
+/// It is pinned to the revision that serves now: between two runs of a loop is where its script may change. It keeps
+/// the place of the old run: the step that had it done waits for the new one, and no event is lost between them.
+///
+/// # Errors
+///
+/// Unknown, when no revision of the workflow serves any more.
+pub async fn continue_as(
+    db: &impl ConnectionTrait,
+    now: i64,
+    old: &run::Model,
+    event: &Value,
+) -> Result<String, StoreError> {
+    let revision = Scripts::Workflows.active(db, &old.workflow).await?;
+    let new = NewRun {
+        workflow: &old.workflow,
+        revision: &revision.digest,
+        event,
+        seed: None,
+        decision: old.decision.as_deref(),
+        actor: &format!("run:{}", old.id),
+    };
+    let made = create(db, now, &new).await?;
+    let sql = "UPDATE run SET continues = $2, mailbox = $3, events_after = $4, parent = $5, \
+               parent_position = $6, depth = $7 WHERE id = $1";
+    let values = values![
+        made.id.as_str(),
+        old.id.as_str(),
+        old.mailbox(),
+        old.events_after,
+        old.parent.clone(),
+        old.parent_position.clone(),
+        old.depth
+    ];
+    execute(db, sql, values).await?;
+    Ok(made.id)
+}
+
+/// The run that goes on where a run ended.
+pub async fn continued_as(
+    db: &impl ConnectionTrait,
+    id: &str,
+) -> Result<Option<String>, StoreError> {
+    let next = run::Entity::find()
+        .filter(run::Column::Continues.eq(id))
+        .one(db)
+        .await?;
+    Ok(next.map(|run| run.id))
+}
+
 /// The word a status is stored as.
 #[must_use]
 pub fn word(status: RunStatus) -> &'static str {
@@ -300,11 +471,18 @@ pub fn word(status: RunStatus) -> &'static str {
         RunStatus::Succeeded => "succeeded",
         RunStatus::Failed => "failed",
         RunStatus::Cancelled => "cancelled",
+        RunStatus::Continued => "continued",
         RunStatus::Diverged => "diverged",
     }
 }
 
 impl run::Model {
+    /// Whose events it takes: those of the first of the runs that continue each other, itself as a rule.
+    #[must_use]
+    pub fn mailbox(&self) -> &str {
+        self.mailbox.as_deref().unwrap_or(&self.id)
+    }
+
     /// Where it stands, as the machine of `workflows` knows it; how it ended and what woke it are elsewhere.
     pub fn standing(&self) -> Result<RunState, StoreError> {
         Ok(RunState {

@@ -112,13 +112,14 @@ pub async fn set_state(
     let detail = json!({ "state": word(state) });
     let name = format!("window.{}", word(state));
     // A run may wait for this; waits and runs come before windows in every transaction.
-    events::answer_waits(db, now, &name, id, &detail).await?;
+    let answered = events::answer_waits(db, now, &name, id, &detail).await?;
     let sql = "UPDATE maintenance_window SET state = $2 WHERE id = $1 AND state = $3";
     let values = values![id, word(state), word(window.state)];
     if execute(db, sql, values).await? == 0 {
         return Err(StoreError::stale("window", id));
     }
-    events::record(db, now, &name, id, &detail).await?;
+    let seq = events::record(db, now, &name, id, &detail).await?;
+    events::told(db, now, (seq, &name, id), &detail, answered).await?;
     audit::record(db, now, actor, "set_window_state", id, &detail).await?;
     get(db, id).await
 }

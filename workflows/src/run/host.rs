@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Names and parameter counts of the functions below, for the checks.
-pub(crate) const FUNCTIONS: [(&str, &[usize]); 15] = [
+pub(crate) const FUNCTIONS: [(&str, &[usize]); 18] = [
     ("step", &[2, 3]),
     ("start", &[2, 3]),
     ("wait", &[1]),
@@ -29,6 +29,9 @@ pub(crate) const FUNCTIONS: [(&str, &[usize]); 15] = [
     ("wait_any", &[1]),
     ("sleep", &[1]),
     ("wait_event", &[3]),
+    ("start_sleep", &[1]),
+    ("start_event", &[3]),
+    ("continue_as_new", &[1]),
     ("approval", &[3]),
     ("now", &[0]),
     ("random", &[0]),
@@ -63,6 +66,7 @@ struct Handle {
 pub(super) enum Halt {
     Suspended,
     Cancelled,
+    Continued(Value),
     Diverged(Box<Divergence>),
     Failed(Box<RunFailure>),
 }
@@ -221,7 +225,8 @@ impl Recorder {
         // Counted by what this replay asked, so that it is reached at the same call each time.
         if self.visited.len() + self.new.len() >= self.entry_limit {
             let message = format!(
-                "the journal is full at {} entries; split the work into several runs",
+                "the journal is full at {} entries; go on in a new run before that with \
+                 `continue_as_new(event)`, or split the work into several runs",
                 self.entry_limit
             );
             let failure = RunFailure::of_run("journal_full", &message, line);
@@ -247,6 +252,7 @@ impl Recorder {
             input_digest: requested.input_digest,
             outcome: None,
             line,
+            undo: self.below.is_some(),
         });
         Ok(Asked::New(position))
     }
@@ -394,11 +400,41 @@ fn register_waits(engine: &mut Engine, shared: &Shared) {
             })
         },
     );
+    register_started_waits(engine, shared);
     let s = shared.clone();
     engine.register_fn(
         "approval",
         move |ctx: NativeCallContext, role: &str, subject: Dynamic, timeout: &str| {
             approval(&s, &ctx, role, &subject, timeout)
+        },
+    );
+}
+
+/// Waits that are waited for like steps, so that a script can wait for whichever comes first.
+fn register_started_waits(engine: &mut Engine, shared: &Shared) {
+    let s = shared.clone();
+    engine.register_fn("start_sleep", move |ctx: NativeCallContext, span: &str| {
+        let ms = span_ms(span)?;
+        let input = json!({ "ms": ms });
+        start_call(&s, &ctx, "sleep", input, |position, now| Call::Sleep {
+            position,
+            until: now.plus_ms(ms),
+        })
+    });
+    let s = shared.clone();
+    engine.register_fn(
+        "start_event",
+        move |ctx: NativeCallContext, name: &str, key: &str, timeout: &str| {
+            let ms = span_ms(timeout)?;
+            let input = json!({ "name": name, "key": key, "timeout_ms": ms });
+            start_call(&s, &ctx, "wait_event", input, |position, now| {
+                Call::WaitEvent {
+                    position,
+                    name: name.to_owned(),
+                    key: key.to_owned(),
+                    until: now.plus_ms(ms),
+                }
+            })
         },
     );
 }
@@ -439,6 +475,10 @@ fn register_failures(engine: &mut Engine, shared: &Shared) {
         "fail",
         move |ctx: NativeCallContext, code: &str, reason: &str| fail(&s, &ctx, code, reason),
     );
+    let s = shared.clone();
+    engine.register_fn("continue_as_new", move |event: Map| {
+        continue_as_new(&s, &event)
+    });
     let s = shared.clone();
     engine.register_fn("on_failure", move |undo: FnPtr| -> Answer {
         let mut recorder = running(&s)?;
@@ -492,19 +532,34 @@ fn start(
     input: &Dynamic,
     options: &Map,
 ) -> Answer {
-    let mut recorder = running(shared)?;
     let (input, options) = asked_for(kind, input, options)?;
-    // The call itself has nothing to record; the step it starts is its child.
-    let position = recorder.advance().child(1);
-    if let Asked::New(position) = recorder.ask(position.clone(), kind, input.clone(), line(ctx))? {
-        recorder.calls.push(Call::Step {
-            position,
-            kind: kind.to_owned(),
-            input,
-            options,
-        });
+    let (kind_of_call, input_of_call) = (kind.to_owned(), input.clone());
+    let handle = start_call(shared, ctx, kind, input, |position, _| Call::Step {
+        position,
+        kind: kind_of_call,
+        input: input_of_call,
+        options,
+    })?;
+    if let Some(handle) = handle.read_lock::<Handle>() {
+        lock(shared).started.push(handle.position.clone());
     }
-    recorder.started.push(position.clone());
+    Ok(handle)
+}
+
+/// Starts a call without waiting for it. The call itself has nothing to record; what it starts is its child.
+fn start_call(
+    shared: &Shared,
+    ctx: &NativeCallContext,
+    kind: &str,
+    input: Value,
+    call: impl FnOnce(Position, Timestamp) -> Call,
+) -> Answer {
+    let mut recorder = running(shared)?;
+    let position = recorder.advance().child(1);
+    if let Asked::New(position) = recorder.ask(position.clone(), kind, input, line(ctx))? {
+        let now = recorder.now;
+        recorder.calls.push(call(position, now));
+    }
     Ok(Dynamic::from(Handle {
         position,
         kind: kind.to_owned(),
@@ -616,7 +671,7 @@ fn handles_of(items: Array) -> Result<Vec<Handle>, Box<EvalAltResult>> {
         .map(|item| {
             let kind = item.type_name();
             item.try_cast::<Handle>().ok_or_else(|| {
-                format!("only what `start` gave can be waited for, not a {kind}").into()
+                format!("only what `start`, `start_sleep` and `start_event` gave can be waited for, not a {kind}").into()
             })
         })
         .collect()
@@ -665,6 +720,23 @@ fn log(shared: &Shared, ctx: &NativeCallContext, message: &Dynamic, fields: &Dyn
 fn fail(shared: &Shared, ctx: &NativeCallContext, code: &str, reason: &str) -> Answer {
     let failure = RunFailure::of_run(code, reason, line(ctx));
     Err(running(shared)?.halt(Halt::Failed(Box::new(failure))))
+}
+
+/// Ends the run and goes on in a new one; nothing of this run is undone.
+fn continue_as_new(shared: &Shared, event: &Map) -> Answer {
+    let mut recorder = running(shared)?;
+    if recorder.below.is_some() {
+        return Err(thrown(&StepFailure::of_run(
+            "misplaced_continue_as_new",
+            "`continue_as_new` cannot be called while a run is being undone",
+        )));
+    }
+    if recorder.stops() {
+        return Err(recorder.halt(Halt::Cancelled));
+    }
+    let event = value::from_dynamic(&event.clone().into())
+        .map_err(|e| Box::<EvalAltResult>::from(format!("event of the new run: {e}")))?;
+    Err(recorder.halt(Halt::Continued(event)))
 }
 
 /// The recorder, unless this replay is over: even a script that swallowed the halt gets no further call through.

@@ -28,6 +28,9 @@ pub struct Entry {
     pub outcome: Option<CallOutcome>,
     /// Line of the script the call stands on.
     pub line: Option<u32>,
+    /// Whether a closure of `on_failure` made the call, to undo something.
+    #[serde(default)]
+    pub undo: bool,
 }
 
 /// How a journalled call was answered.
@@ -205,6 +208,7 @@ mod tests {
             input_digest: String::new(),
             outcome: None,
             line: None,
+            undo: false,
         }]
         .into_iter()
         .collect();

@@ -18,6 +18,8 @@ pub enum RunStatus {
     Failed,
     /// Somebody stopped it.
     Cancelled,
+    /// It ended so that a new run goes on.
+    Continued,
     /// Its script asks for something else than its journal holds; an operator decides.
     Diverged,
 }
@@ -26,7 +28,10 @@ impl RunStatus {
     /// Whether nothing moves it any more.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Continued
+        )
     }
 }
 
@@ -145,11 +150,16 @@ pub fn apply(run: &RunState, event: &RunEvent) -> Result<(RunState, Vec<RunEffec
         (RunStatus::Running, RunEvent::Ended(Ending::Cancelled(_))) if !run.cancelling => {
             return illegal("cancelled without being asked to");
         }
+        // What goes on must hear of the cancel: the run is replayed, and undone.
+        (RunStatus::Running, RunEvent::Ended(Ending::Continued { .. })) if run.cancelling => {
+            return illegal("continued while it is being cancelled");
+        }
         (RunStatus::Running, RunEvent::Ended(ending)) => {
             next.status = match ending {
                 Ending::Succeeded { .. } => RunStatus::Succeeded,
                 Ending::Failed(_) => RunStatus::Failed,
                 Ending::Cancelled(_) => RunStatus::Cancelled,
+                Ending::Continued { .. } => RunStatus::Continued,
             };
             next.ending = Some(ending.clone());
             vec![CloseOpenCalls, Announce]
@@ -222,6 +232,7 @@ mod tests {
             4 => RunEvent::Cancelled,
             5 => RunEvent::Resumed,
             6 => RunEvent::Forced,
+            8 => RunEvent::Ended(Ending::Continued { event: Value::Null }),
             7 => RunEvent::Ended(Ending::Failed(RunFailure::of_run(
                 "failed",
                 "it failed",
@@ -261,7 +272,7 @@ mod tests {
     proptest! {
         /// Whatever happens in whatever order: nothing over moves, and the parts of a state fit together.
         #[test]
-        fn what_is_over_stays_over(events in proptest::collection::vec((0_usize..9, 0_u64..4), 0..60)) {
+        fn what_is_over_stays_over(events in proptest::collection::vec((0_usize..10, 0_u64..4), 0..60)) {
             let mut run = RunState::new();
             for (index, wakes) in events {
                 let Ok((next, effects)) = apply(&run, &event(index, wakes)) else { continue };
@@ -278,6 +289,7 @@ mod tests {
                     next.status == RunStatus::Cancelled
                 );
                 prop_assert!(next.cancelling || next.status != RunStatus::Cancelled);
+                prop_assert!(!next.cancelling || next.status != RunStatus::Continued || run.status == next.status);
                 // What ends is closed exactly once, and nobody waits for a replay that nobody does.
                 let closes = effects.contains(&RunEffect::CloseOpenCalls);
                 prop_assert_eq!(closes, next.status.is_over() && !run.status.is_over());

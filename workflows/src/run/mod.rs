@@ -32,8 +32,10 @@ mod journal;
 pub mod machine;
 mod position;
 mod replay;
+mod restart;
 #[cfg(test)]
 mod tests;
+pub mod why;
 
 pub(crate) use calls::STEP_OPTIONS;
 pub use calls::{Call, StepOptions, WaitingFor};
@@ -43,3 +45,4 @@ pub use journal::{
 };
 pub use position::Position;
 pub use replay::{Divergence, Ending, Progress, ReplayContext, RunFailure, Side, replay};
+pub use restart::{Kept, RestartError, Told, take_over};

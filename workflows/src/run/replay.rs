@@ -70,6 +70,11 @@ pub enum Ending {
         /// What it returned.
         result: Value,
     },
+    /// It called `continue_as_new`: a new run of the workflow goes on.
+    Continued {
+        /// What that is given.
+        event: Value,
+    },
     /// It called `fail`, or let a failure through.
     Failed(RunFailure),
     /// Somebody stopped it; what could be undone is undone.
@@ -177,6 +182,7 @@ struct Replay<'a> {
 /// How the script's own part of a replay left off.
 enum Left {
     With(Value),
+    Continued(Value),
     Failing(RunFailure),
     Cancelled,
     Over(Progress),
@@ -197,6 +203,7 @@ impl<'a> Replay<'a> {
     fn run(&self, event: &Value) -> Progress {
         match self.go(event) {
             Left::With(result) => self.ended(Ending::Succeeded { result }),
+            Left::Continued(event) => self.ended(Ending::Continued { event }),
             Left::Failing(failure) if is_deadline(&failure) => cut_off(failure),
             Left::Failing(failure) => self.undo(failure, Ending::Failed),
             Left::Cancelled => {
@@ -221,9 +228,9 @@ impl<'a> Replay<'a> {
             return Left::Failing(RunFailure::of_run("missing_function", &message, None));
         }
         let left = self.leave(self.call("run", vec![event]));
-        let Left::With(result) = left else {
+        if !matches!(left, Left::With(_) | Left::Continued(_)) {
             return left;
-        };
+        }
         let recorder = lock(&self.recorder);
         let mut open = false;
         let mut abandoned = false;
@@ -248,7 +255,7 @@ impl<'a> Replay<'a> {
                 line: None,
                 not_undone: Vec::new(),
             }),
-            None => Left::With(result),
+            None => left,
         }
     }
 
@@ -267,7 +274,7 @@ impl<'a> Replay<'a> {
         for (position, closure) in compensations.into_iter().rev() {
             lock(&self.recorder).enter(position);
             match self.leave(self.call_closure(&closure)) {
-                Left::With(_) | Left::Cancelled => {}
+                Left::With(_) | Left::Continued(_) | Left::Cancelled => {}
                 Left::Failing(failed) if is_deadline(&failed) => return cut_off(failed),
                 Left::Failing(failed) => failure.not_undone.push(failed.failure),
                 Left::Over(progress) => return without(progress, &abandoned),
@@ -291,6 +298,7 @@ impl<'a> Replay<'a> {
         match (halt, result) {
             (Some(Halt::Suspended), _) => Left::Over(self.suspended()),
             (Some(Halt::Cancelled), _) => Left::Cancelled,
+            (Some(Halt::Continued(event)), _) => Left::Continued(event),
             (Some(Halt::Diverged(divergence)), _) => Left::Over(Progress::Diverged(*divergence)),
             (Some(Halt::Failed(failure)), _) => Left::Failing(*failure),
             (None, Ok(result)) => match value::from_dynamic(&result) {

@@ -109,7 +109,7 @@ pub(super) fn failing(kind: &str, code: &str, position: &Position) -> CallOutcom
 pub(super) fn succeeded(ending: Ending) -> Value {
     match ending {
         Ending::Succeeded { result } => result,
-        Ending::Failed(failure) | Ending::Cancelled(failure) => panic!("failed: {failure:?}"),
+        ending => panic!("success expected, not {ending:?}"),
     }
 }
 
@@ -536,6 +536,7 @@ fn a_journal_of_ten_thousand_entries_replays_and_takes_no_more() {
             input,
             outcome: Some(CallOutcome::Ok(json!({"fps": 0.5}))),
             line: Some(1),
+            undo: false,
         }
     });
     let mut journal: Journal = entries.collect();
@@ -547,4 +548,82 @@ fn a_journal_of_ten_thousand_entries_replays_and_takes_no_more() {
         panic!("end expected");
     };
     assert_eq!(failed(ending).failure.code, "journal_full");
+}
+
+#[test]
+fn a_run_that_continues_as_new_ends_with_the_event_and_undoes_nothing() {
+    let source = r#"fn run(event) {
+        on_failure(|| step("allocate", #{ undo: true }));
+        start("notify", #{ round: 1 });
+        try { continue_as_new(#{ round: 2 }); } catch (e) { step("make", #{}); }
+        step("make", #{});
+    }"#;
+    let (ending, entries) = play(source, echo);
+    let event = json!({ "round": 2 });
+    assert_eq!(ending, Ending::Continued { event });
+    let kinds: Vec<&str> = entries.iter().map(|e| e.kind.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["notify"],
+        "it waits for what it started, and no more"
+    );
+    let world = |call: &Call| failing("notify", "unreachable", call.position());
+    let undone = |call: &Call| match call {
+        Call::Step { kind, .. } if kind == "notify" => world(call),
+        call => echo(call),
+    };
+    let (ending, entries) = play(source, undone);
+    assert_eq!(failed(ending).failure.code, "unreachable");
+    assert_eq!(
+        entries.len(),
+        2,
+        "a run that fails is undone, whatever it was about to do"
+    );
+}
+
+#[test]
+fn timers_and_events_are_waited_for_beside_steps() {
+    let source = r#"fn run(event) {
+        let handles = [start("make", #{}), start_sleep("2h"), start_event("plate", "c1", "1d")];
+        let first = wait_any(handles);
+        [first.index, first.output, wait_any([handles[0], handles[1]]).index]
+    }"#;
+    let script = script(source);
+    for answered in 0..3 {
+        let (mut journal, mut order) = (Journal::default(), Vec::new());
+        let calls = store(once(&script, &journal), &mut journal, &mut order);
+        assert!(matches!(&calls[1], Call::Sleep { until, .. } if *until == NOW.plus_ms(7_200_000)));
+        assert!(
+            matches!(&calls[2], Call::WaitEvent { name, key, .. } if name == "plate" && key == "c1")
+        );
+        journal.answer(calls[answered].position(), CallOutcome::Ok(json!("told")));
+        if answered == 2 {
+            // The event came first, and is not among those waited for next.
+            store(once(&script, &journal), &mut journal, &mut order);
+            journal.answer(calls[1].position(), CallOutcome::Ok(Value::Null));
+        }
+        let Progress::Ended { ending, .. } = once(&script, &journal) else {
+            panic!("a sleep nobody waits for does not keep a run from ending");
+        };
+        let next = if answered == 0 { 0 } else { 1 };
+        assert_eq!(succeeded(ending), json!([answered, "told", next]));
+    }
+}
+
+#[test]
+fn a_workflow_that_asks_for_a_million_steps_is_stopped_by_its_journal() {
+    let source = "fn run(event) {\n  for i in 0..1_000_000 { start(\"predict\", #{ i: i }); }\n}";
+    let Progress::Ended { new, ending } = once(&script(source), &Journal::default()) else {
+        panic!("end expected");
+    };
+    let failure = failed(ending);
+    assert_eq!(
+        (failure.failure.code.as_str(), failure.line),
+        ("journal_full", Some(2))
+    );
+    assert!(
+        failure.failure.message.contains("continue_as_new"),
+        "{failure:?}"
+    );
+    assert!(new.is_empty(), "nobody is asked for any of them");
 }

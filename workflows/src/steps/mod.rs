@@ -7,6 +7,7 @@ mod notify;
 mod predict;
 mod record_outcome;
 mod redesign;
+mod run;
 mod schedule;
 mod simulate;
 mod slice;
@@ -23,6 +24,7 @@ pub use notify::Notify;
 pub use predict::{Predict, predict_asset};
 pub use record_outcome::RecordOutcome;
 pub use redesign::Redesign;
+pub use run::Run;
 pub use schedule::Schedule;
 pub use simulate::Simulate;
 pub use slice::Slice;
@@ -41,6 +43,7 @@ pub fn registry() -> Registry {
         .register(Predict)
         .register(RecordOutcome)
         .register(Redesign)
+        .register(Run)
         .register(Schedule)
         .register(Simulate)
         .register(Slice)

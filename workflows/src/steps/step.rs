@@ -43,6 +43,8 @@ pub enum Outcome<T> {
 pub enum Wait {
     /// The end of a build.
     Build(String),
+    /// The end of a run.
+    Run(String),
 }
 
 /// Why a step did not finish.

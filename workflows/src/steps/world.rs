@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{DynStep, Outcome, StepError};
 use crate::demo::Hall;
-use crate::host::{Answer, Host};
+use crate::host::{Answer, Child, ChildEnd, Host, NewChild};
 use crate::model::{
     Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
     ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, Prediction,
@@ -24,6 +24,7 @@ pub(super) struct World {
     pub(super) technicians: Vec<Technician>,
     pub(super) histories: Vec<UnitHistory>,
     pub(super) windows: RefCell<Vec<Window>>,
+    child: RefCell<Option<ChildEnd>>,
     pub(super) orders: RefCell<Vec<WorkOrder>>,
     pub(super) notes: RefCell<Vec<(String, Value)>>,
     pub(super) outcomes: RefCell<BTreeSet<(String, String, Timestamp)>>,
@@ -73,6 +74,7 @@ impl World {
             hall,
             histories: Vec::new(),
             windows: RefCell::default(),
+            child: RefCell::default(),
             orders: RefCell::default(),
             notes: RefCell::default(),
             outcomes: RefCell::default(),
@@ -102,6 +104,11 @@ impl World {
     }
 
     /// From now on steps run at the next position.
+    /// Ends the run of every step that has one.
+    pub(super) fn end_child(&self, end: ChildEnd) {
+        *self.child.borrow_mut() = Some(end);
+    }
+
     pub(super) fn next_position(&self) {
         self.position.set(self.position.get() + 1);
     }
@@ -377,6 +384,14 @@ impl Host for World {
         let mut build = self.build(&id)?;
         build.order = order.clone();
         Ok(build)
+    }
+
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child> {
+        assert!(order.event.is_object());
+        Ok(Child {
+            id: format!("run-1.{}", self.position()),
+            ended: self.child.borrow().clone(),
+        })
     }
 
     fn build(&self, id: &str) -> Answer<Build> {

@@ -20,7 +20,8 @@ use crate::script::{
 impl Functions {
     /// Whether a call ends the run.
     pub(super) fn is_fail(&self, call: &FnCallExpr) -> bool {
-        call.name == "fail" && !self.is_own("fail", call.args.len())
+        matches!(call.name.as_str(), "fail" | "continue_as_new")
+            && !self.is_own(&call.name, call.args.len())
     }
 }
 

@@ -62,10 +62,11 @@ fn signature(name: &str, count: usize) -> Signature {
     let takes: &[Kinds] = match name {
         "step" | "start" => &[text, any, map],
         "wait_all" | "wait_any" => &[Kinds::ARRAY],
-        "wait_event" => &[text, text, text],
+        "wait_event" | "start_event" => &[text, text, text],
+        "continue_as_new" => &[map],
         "approval" => &[text, any, text],
         "log" => &[any, map],
-        "sleep" | "fail" | "time_plus" | "seconds_between" => &[text, text],
+        "sleep" | "start_sleep" | "fail" | "time_plus" | "seconds_between" => &[text, text],
         "on_failure" => &[Kinds::FN],
         _ => &[],
     };
@@ -87,9 +88,9 @@ fn signature(name: &str, count: usize) -> Signature {
 pub(super) fn check(call: &FnCallExpr, steps: &[StepInput], findings: &mut Findings) {
     match (call.name.as_str(), call.args.len()) {
         ("step" | "start", 2 | 3) => check_step(call, steps, findings),
-        ("sleep", 1) => check_duration(&call.args[0], findings),
+        ("sleep" | "start_sleep", 1) => check_duration(&call.args[0], findings),
         ("time_plus", 2) => check_duration(&call.args[1], findings),
-        ("wait_event" | "approval", 3) => check_duration(&call.args[2], findings),
+        ("wait_event" | "start_event" | "approval", 3) => check_duration(&call.args[2], findings),
         _ => {}
     }
 }

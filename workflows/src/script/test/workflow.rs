@@ -374,6 +374,7 @@ fn outcome_of(told: &[Position], journal: &Journal, ending: &Ending) -> Value {
         .collect();
     let (state, result, failure) = match ending {
         Ending::Succeeded { result } => ("succeeded", result.clone(), Value::Null),
+        Ending::Continued { event } => ("continued", event.clone(), Value::Null),
         Ending::Failed(RunFailure {
             failure,
             line,
