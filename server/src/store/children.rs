@@ -24,17 +24,25 @@ pub async fn of_step(
     position: &str,
     order: &NewChild,
 ) -> Result<Child, StoreError> {
-    let known = run::Entity::find()
-        .filter(run::Column::Parent.eq(&*parent.id))
+    match at(db, &parent.id, position).await? {
+        Some(child) => read(child),
+        None => read(start(db, now, parent, position, order).await?),
+    }
+}
+
+/// The run a step had done, if it has; of runs that continue each other the last.
+pub async fn at(
+    db: &impl ConnectionTrait,
+    parent: &str,
+    position: &str,
+) -> Result<Option<run::Model>, StoreError> {
+    Ok(run::Entity::find()
+        .filter(run::Column::Parent.eq(parent))
         .filter(run::Column::ParentPosition.eq(position))
         // One that continued as a new run has handed its place on to that.
         .filter(run::Column::State.ne("continued"))
         .one(db)
-        .await?;
-    match known {
-        Some(child) => read(child),
-        None => read(start(db, now, parent, position, order).await?),
-    }
+        .await?)
 }
 
 async fn start(

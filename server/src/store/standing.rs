@@ -11,7 +11,7 @@ use workflows::steps::Wait;
 
 use super::database::{from_json, number};
 use super::steps::{self, step};
-use super::{StoreError, builds, cells, journal, runs};
+use super::{StoreError, builds, cells, children, journal, runs};
 
 /// The calls of a run that have no answer, in the order its script made them.
 pub async fn open_calls(
@@ -76,10 +76,17 @@ async fn standing(
     {
         return match from_json("wait", wait)? {
             Wait::Build(id) => Ok(Standing::Build(build_now(db, &id).await?)),
-            Wait::Run(run) => Ok(Standing::Child {
-                state: runs::get(db, &run).await?.state,
-                run,
-            }),
+            Wait::Run(first) => {
+                // What it waited for first may have continued as another run.
+                let run = match children::at(db, &row.run_id, &row.position).await? {
+                    Some(run) => run,
+                    None => runs::get(db, &first).await?,
+                };
+                Ok(Standing::Child {
+                    run: run.id,
+                    state: run.state,
+                })
+            }
         };
     }
     if row.run_at > now && !row.is_parked() {

@@ -34,6 +34,8 @@ mod position;
 mod replay;
 mod restart;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tests;
 pub mod why;
 
