@@ -37,11 +37,14 @@ CHECKS = ",".join(
 ENDLESS = "/api/v1/events/stream"
 CELLS_ONLY = r"^/api/v1/(leases/|cells/\{cell\}/(epochs|leases))"
 
-# Makes what a finished demonstration has no more: builds that wait, a proposed window, a question to a person.
+# Makes what a finished demonstration has not: builds that wait, a proposed window, a question to a person, a dead letter.
 WORKFLOW = """
 fn run(event) {
     if event.wanted == "build" {
         return step("make", event.build);
+    }
+    if event.wanted == "failure" {
+        return step("verify", #{ scan: "sha256:0", design: "nobody's" });
     }
     let risk = step("predict", #{ asset: event.asset, at: event.at });
     let slot = step("schedule", #{
@@ -107,9 +110,9 @@ def prepare():
     build = call("GET", "/builds")["builds"][0]
     part = {name: build[name] for name in ("design", "gcode", "material", "printer")}
     part["gcode_size_bytes"] = build.get("gcode_size_bytes", 1)
-    call("POST", "/workflows", {"name": "contract", "source": WORKFLOW})
+    revision = call("POST", "/workflows", {"name": "contract", "source": WORKFLOW})["revision"]
     runs = [run]
-    for wanted in ["build"] * 6 + ["window"] * 3:
+    for wanted in ["build"] * 6 + ["window"] * 3 + ["failure"] * 3:
         event = {"wanted": wanted, "build": part, "asset": asset, "at": at}
         runs.append(call("POST", "/runs", {"workflow": "contract", "event": event})["id"])
 
@@ -117,6 +120,7 @@ def prepare():
     cell, token, epoch, _ = cells[0]
     # A cell holds one lease at a time: the first is that of the cell that walks.
     leases = [wait_for("a build that waits", lambda one=one: take_lease(*one)) for one in cells]
+    wait_for("three dead letters", lambda: len(call("GET", "/dead_letters")["dead_letters"]) >= 3)
     wait_for("three questions", lambda: len(call("GET", "/approvals?state=open")["approvals"]) >= 3)
 
     for name in ("contract-group", "contract-spare"):
@@ -139,6 +143,7 @@ def prepare():
         "assets": [asset] + names("/assets", "assets")[:5],
         "builds": names("/builds", "builds"),
         "cells": [cell, "demo-cell"],
+        "dead_letters": names("/dead_letters", "dead_letters"),
         "decisions": names("/decisions", "decisions"),
         "designs": names("/designs", "designs"),
         "enrolments": codes + [asked["code"] for _, _, _, asked in cells],
@@ -151,6 +156,7 @@ def prepare():
         "models": names("/models", "models"),
         "parts": names("/parts", "parts"),
         "policies": names("/policies", "policies", "name"),
+        "revisions": [revision],
         "runs": runs,
         "technicians": names("/technicians", "technicians"),
         "tokens": spare,
@@ -191,6 +197,10 @@ def settings(values, operations):
     bound["/api/v1/outcomes"]["body.asset"] = "assets"
     bound["/api/v1/cells/{cell}/rules"]["body.heat_group"] = "heat_groups"
     bound["/api/v1/runs"] = {"body.workflow": "workflows"}
+    for way in ("pin", "restart"):
+        bound[f"/api/v1/runs/{{id}}/{way}"]["body.revision"] = "revisions"
+    for end in ("from", "to"):
+        bound["/api/v1/workflows/{name}/migrate"][f"body.{end}"] = "revisions"
 
     lines = [
         # An operation that was asked only for what is not there, or without being let in, was not asked at all.

@@ -476,9 +476,10 @@ fn register_failures(engine: &mut Engine, shared: &Shared) {
         move |ctx: NativeCallContext, code: &str, reason: &str| fail(&s, &ctx, code, reason),
     );
     let s = shared.clone();
-    engine.register_fn("continue_as_new", move |event: Map| {
-        continue_as_new(&s, &event)
-    });
+    engine.register_fn(
+        "continue_as_new",
+        move |ctx: NativeCallContext, event: Map| continue_as_new(&s, &ctx, &event),
+    );
     let s = shared.clone();
     engine.register_fn("on_failure", move |undo: FnPtr| -> Answer {
         let mut recorder = running(&s)?;
@@ -723,7 +724,7 @@ fn fail(shared: &Shared, ctx: &NativeCallContext, code: &str, reason: &str) -> A
 }
 
 /// Ends the run and goes on in a new one; nothing of this run is undone.
-fn continue_as_new(shared: &Shared, event: &Map) -> Answer {
+fn continue_as_new(shared: &Shared, ctx: &NativeCallContext, event: &Map) -> Answer {
     let mut recorder = running(shared)?;
     if recorder.below.is_some() {
         return Err(thrown(&StepFailure::of_run(
@@ -733,6 +734,12 @@ fn continue_as_new(shared: &Shared, event: &Map) -> Answer {
     }
     if recorder.stops() {
         return Err(recorder.halt(Halt::Cancelled));
+    }
+    if recorder.visited.is_empty() && recorder.new.is_empty() {
+        let message = "`continue_as_new` was called before anything else: such runs would start each other for ever; \
+                       do a step, sleep or wait first";
+        let failure = RunFailure::of_run("idle_loop", message, line(ctx));
+        return Err(recorder.halt(Halt::Failed(Box::new(failure))));
     }
     let event = value::from_dynamic(&event.clone().into())
         .map_err(|e| Box::<EvalAltResult>::from(format!("event of the new run: {e}")))?;

@@ -582,6 +582,16 @@ fn a_run_that_continues_as_new_ends_with_the_event_and_undoes_nothing() {
 }
 
 #[test]
+fn a_loop_that_does_nothing_is_stopped() {
+    let source = "fn run(event) {\n  on_failure(|| 1);\n  continue_as_new(#{});\n}";
+    let failure = failed(play(source, echo).0);
+    assert_eq!(
+        (failure.failure.code.as_str(), failure.line),
+        ("idle_loop", Some(3))
+    );
+}
+
+#[test]
 fn timers_and_events_are_waited_for_beside_steps() {
     let source = r#"fn run(event) {
         let handles = [start("make", #{}), start_sleep("2h"), start_event("plate", "c1", "1d")];
