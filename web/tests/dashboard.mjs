@@ -77,6 +77,13 @@ async function checkWidth(page, where) {
   if (wide > screen) wrong(where, `is ${wide} px wide on a screen of ${screen} px`);
 }
 
+/** Presses a button and says yes to what it asks. */
+async function confirm(place, button, yes) {
+  await place.getByRole('button', { name: button, exact: true }).click();
+  await place.getByRole('dialog').getByRole('button', { name: yes, exact: true }).click();
+  await place.getByRole('dialog').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
+}
+
 /** The timeline has a bar for each call that took time, goes by keyboard, and says the same as a table. */
 async function checkTimeline(page, where) {
   const chart = page.getByRole('region', { name: /Timeline as a chart/ });
@@ -184,7 +191,21 @@ const SIGHTS = [
     },
   },
   { name: 'windows', at: '/windows', texts: [/^Maintenance$/] },
-  { name: 'cells', at: '/cells', texts: [/Builds/] },
+  {
+    name: 'cells',
+    at: '/cells',
+    everywhere: true,
+    texts: [/Builds/, /demo-cell/],
+    async more(page, where) {
+      // What changes the server is done once.
+      if (where !== 'cells') return;
+      const cell = page.getByRole('region', { name: 'Cell demo-cell' });
+      await confirm(cell, 'Close for maintenance', 'Close it');
+      await sees(cell, where, [/begins nothing/]);
+      await confirm(cell, 'End maintenance', 'End maintenance');
+      await cell.getByText('begins nothing').waitFor({ state: 'detached', timeout: PATIENCE_MS }).catch(() => wrong(where, 'maintenance does not end'));
+    },
+  },
   { name: 'policies', at: '/policies', texts: [/Policies decide/, /The allocation rule/] },
   {
     name: 'policy',

@@ -101,7 +101,7 @@ async function change<T>(method: string, url: string, body: unknown): Promise<T>
     init.headers = { 'content-type': 'application/json' };
   }
   const response = await send(url, init);
-  return (await response.json()) as T;
+  return (response.status === 204 ? undefined : await response.json()) as T;
 }
 
 async function send(url: string, init: RequestInit): Promise<Response> {
