@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 
 mod m20260101_000001_loop;
 pub mod m20260101_000002_telemetry;
+mod m20261125_000002_rollout;
 mod m20261125_000003_durable_runs;
 mod m20261125_000005_uploads;
 mod m20261125_000005b_dispatch;
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20260101_000001_loop::Migration),
             Box::new(m20260101_000002_telemetry::Migration),
+            Box::new(m20261125_000002_rollout::Migration),
             Box::new(m20261125_000003_durable_runs::Migration),
             Box::new(m20261125_000005_uploads::Migration),
             Box::new(m20261125_000005b_dispatch::Migration),

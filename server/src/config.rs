@@ -51,7 +51,10 @@ sections! {
     /// The tick.
     Fleet { tick_s: u64, policy: String, seed: u64 }
     /// Guards between a decision and a run.
-    Policy { cooldown_hours: f64 }
+    Policy {
+        cooldown_hours: f64, dry_run: bool, dedup_window_s: i64, max_assets: u32,
+        max_fleet_percent: f64, max_kind_percent: f64, max_locality_percent: f64,
+    }
     /// Where artifacts lie.
     Artifacts {
         upload_hours: i64, store: String, bucket: String, endpoint: String, region: String,
@@ -143,6 +146,7 @@ impl Config {
             ));
         }
         self.check_intervals().map_err(Error::custom)?;
+        self.check_guards().map_err(Error::custom)?;
         if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms.cast_unsigned() {
             return Err(Error::custom(
                 "`queue.heartbeat_ms` must be under half of `queue.lease_ms`",
@@ -177,6 +181,29 @@ impl Config {
         ];
         match positive.into_iter().find(|(_, is_positive)| !is_positive) {
             Some((name, _)) => Err(format!("`{name}` must be at least 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Config {
+    /// A guard that cannot be understood would guard nothing.
+    fn check_guards(&self) -> Result<(), String> {
+        let policy = &self.policy;
+        if !(0.0..=f64::MAX).contains(&policy.cooldown_hours) {
+            return Err("`policy.cooldown_hours` must not be negative".into());
+        }
+        if !(1..=604_800).contains(&policy.dedup_window_s) {
+            return Err("`policy.dedup_window_s` must be 1 to 604,800 seconds".into());
+        }
+        let shares = [
+            ("max_fleet_percent", policy.max_fleet_percent),
+            ("max_kind_percent", policy.max_kind_percent),
+            ("max_locality_percent", policy.max_locality_percent),
+        ];
+        let wrong = shares.into_iter().find(|(_, s)| !(0.0..=100.0).contains(s));
+        match wrong {
+            Some((name, _)) => Err(format!("`policy.{name}` must be 0 to 100")),
             None => Ok(()),
         }
     }
@@ -343,6 +370,9 @@ mod tests {
                 "`queue.lease_ms` must be at least 1",
             ),
             ("QUEUE_POLL_MS", "0", "`queue.poll_ms` must be at least 1"),
+            ("POLICY_COOLDOWN_HOURS", "-1", "must not be negative"),
+            ("POLICY_DEDUP_WINDOW_S", "0", "must be 1 to 604,800"),
+            ("POLICY_MAX_KIND_PERCENT", "101", "must be 0 to 100"),
         ] {
             let error = with(&[(&format!("FOREWRIGHT_{name}"), value)]).expect_err(name);
             assert!(error.to_string().contains(said), "{error}");

@@ -248,7 +248,7 @@ impl From<QueryRejection> for ApiError {
 }
 
 /// Refusals of the store that speak of a state, not of the request.
-const WRONG_STATE: [&str; 16] = [
+const WRONG_STATE: [&str; 19] = [
     "approval_closed",
     "build_cancelled",
     "build_not_uncertain",
@@ -257,9 +257,12 @@ const WRONG_STATE: [&str; 16] = [
     "enrolment_rejected",
     "heat_group_used",
     "idempotency_key_reused",
+    "kill_switch_on",
     "lease_ended",
     "lease_held",
+    "no_earlier_revision",
     "not_started",
+    "revision_state",
     "run_ended",
     "run_not_diverged",
     "run_not_restartable",

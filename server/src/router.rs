@@ -18,9 +18,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
-    enrolments, events, fleet, health, leases, localities, migrate, models, outcomes, parts,
-    policies, predictions, restarts, rules, runs, technicians, telemetry, tokens, twin, uploads,
-    webhook_deliveries, why, windows, work_orders, workflows,
+    enrolments, events, fleet, flips, health, leases, localities, migrate, models, outcomes, parts,
+    policies, predictions, replays, restarts, rules, runs, technicians, telemetry, tokens, twin,
+    uploads, webhook_deliveries, why, windows, work_orders, workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
@@ -147,6 +147,7 @@ fn telemetry_routes() -> OpenApiRouter<App> {
         .routes(routes!(predictions::list_predictions))
         .routes(routes!(outcomes::list_outcomes, outcomes::create_outcome))
         .routes(routes!(fleet::tick))
+        .routes(routes!(fleet::get_kill_switch, fleet::put_kill_switch))
 }
 
 fn script_routes() -> OpenApiRouter<App> {
@@ -155,6 +156,7 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(policies::get_policy))
         .routes(routes!(policies::get_definitions))
         .routes(routes!(policies::check_policy))
+        .merge(revision_routes())
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::get_decision))
         .routes(routes!(workflows::list_workflows, workflows::put_workflow))
@@ -187,6 +189,25 @@ fn script_routes() -> OpenApiRouter<App> {
                 ))
                 .layer(DefaultBodyLimit::disable()),
         )
+}
+
+fn revision_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(policies::list_policy_revisions))
+        .routes(routes!(policies::get_policy_revision))
+        .routes(routes!(policies::activate_policy_revision))
+        .routes(routes!(policies::shadow_policy_revision))
+        .routes(routes!(policies::canary_policy_revision))
+        .routes(routes!(policies::retire_policy_revision))
+        .routes(routes!(policies::roll_back_policy))
+        .routes(routes!(policies::get_dry_run, policies::put_dry_run))
+        .routes(routes!(flips::get_flips))
+        .routes(routes!(replays::replay_policy))
+        .routes(routes!(decisions::explain_decision))
+        .routes(routes!(workflows::list_workflow_revisions))
+        .routes(routes!(workflows::get_workflow_revision))
+        .routes(routes!(workflows::activate_workflow_revision))
+        .routes(routes!(workflows::roll_back_workflow))
 }
 
 fn cell_routes() -> OpenApiRouter<App> {

@@ -8,6 +8,7 @@ mod a_part_is_judged;
 mod a_person_approves;
 mod a_request_is_repeated;
 mod a_run_survives_a_crash;
+mod a_storm_starts_one_run;
 mod bad_input_is_refused;
 mod bytes_are_fetched_by_digest;
 mod bytes_are_sent_in_stretches;

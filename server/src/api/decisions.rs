@@ -1,16 +1,21 @@
 //! Decisions: what policies decided, and on what facts.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use workflows::model::Timestamp;
+use workflows::policy::{Guard, Stopped, explain, read_facts};
+use workflows::script::{Limits, Script, ScriptError};
 
+use super::flips::TraceStepView;
 use super::name::PageQuery;
+use super::script::refusal;
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, decisions::decision};
+use crate::store::{self, decisions::decision, scripts::Scripts};
 
 /// One decision, with everything that led to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,9 +41,75 @@ pub struct DecisionView {
     /// The run it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<String>,
+    /// What kept it from starting a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_by: Option<StoppedView>,
+    /// Revisions that failed before the one that answered was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fell_back: Vec<FailedView>,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+}
+
+/// What kept a decision from starting a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoppedView {
+    /// Which guard.
+    #[schema(inline)]
+    guard: GuardView,
+    /// In words.
+    reason: String,
+    /// When it would no longer, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+}
+
+/// What stands between a decision and its run.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardView {
+    /// An operator has stopped all new runs.
+    KillSwitch,
+    /// Decisions are recorded and start nothing.
+    DryRun,
+    /// A run is dealing with the asset already.
+    OpenRun,
+    /// Something was done for the asset a short while ago.
+    CoolDown,
+    /// A run stands for the same cause already.
+    Deduplication,
+    /// Too many assets are being worked on, or offline, at once.
+    BlastRadius,
+}
+
+/// A revision that failed to decide.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct FailedView {
+    /// Its digest.
+    revision: String,
+    /// Stable code of the failure.
+    code: String,
+    /// What went wrong, with line and column.
+    message: String,
+}
+
+impl From<Stopped> for StoppedView {
+    fn from(stopped: Stopped) -> Self {
+        Self {
+            guard: match stopped.guard {
+                Guard::KillSwitch => GuardView::KillSwitch,
+                Guard::DryRun => GuardView::DryRun,
+                Guard::OpenRun => GuardView::OpenRun,
+                Guard::CoolDown => GuardView::CoolDown,
+                Guard::Deduplication => GuardView::Deduplication,
+                Guard::BlastRadius => GuardView::BlastRadius,
+            },
+            reason: stopped.reason,
+            until: stopped.until,
+        }
+    }
 }
 
 /// Decisions, newest first.
@@ -70,6 +141,8 @@ impl TryFrom<decision::Model> for DecisionView {
         Ok(Self {
             facts: serde_json::from_str(&row.facts).map_err(ApiError::internal)?,
             decision: serde_json::from_str(&row.verdict).map_err(ApiError::internal)?,
+            stopped_by: read::<Stopped>(row.stopped_by.as_deref())?.map(Into::into),
+            fell_back: read(row.fell_back.as_deref())?.unwrap_or_default(),
             id: row.id,
             asset: row.asset,
             policy: row.policy,
@@ -81,6 +154,32 @@ impl TryFrom<decision::Model> for DecisionView {
             at: Timestamp(row.at),
         })
     }
+}
+
+/// The way a policy came to a decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplanationView {
+    /// The decision.
+    decision: String,
+    /// Digest of the revision that made it.
+    revision: String,
+    /// The answer on the recorded facts; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Value>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Whether that is what was decided then.
+    is_as_recorded: bool,
+    /// The statements it came by, in the order they ran, with what they read and the ways they took.
+    trace: Vec<TraceStepView>,
+    /// How many statements are left out between the first and the last ones told, because there were too many.
+    left_out: u64,
+}
+
+fn read<T: DeserializeOwned>(text: Option<&str>) -> ApiResult<Option<T>> {
+    let read = text.map(serde_json::from_str).transpose();
+    read.map_err(ApiError::internal)
 }
 
 /// Decisions, newest first.
@@ -117,4 +216,115 @@ pub async fn get_decision(
     Ok(Json(
         store::decisions::get(&app.db.read, &id).await?.try_into()?,
     ))
+}
+
+/// Why a policy decided as it did: the statements it came by, with the values they read and the ways they took, from the
+/// recorded facts and the revision that decided.
+#[utoipa::path(get, path = "/api/v1/decisions/{id}/explanation", tag = "policies",
+    params(("id" = String, Path)), responses((status = 200, body = ExplanationView)))]
+pub async fn explain_decision(
+    app: App,
+    _: auth::Reader,
+    Path(id): Path<String>,
+) -> ApiResult<Json<ExplanationView>> {
+    let row = store::decisions::get(&app.db.read, &id).await?;
+    let revision = Scripts::Policies.revision(&app.db.read, &row.policy, &row.revision);
+    let source = revision.await?.source;
+    let policy = row.policy.clone();
+    let facts = read_facts(&row.facts).map_err(ApiError::internal)?;
+    let explained = tokio::task::spawn_blocking(move || {
+        let script = Script::compile(&policy, &source)?;
+        Ok(explain(&script, &facts, &Limits::decision()))
+    });
+    let explained = explained.await.map_err(ApiError::internal)?;
+    let explained = explained.map_err(|error: ScriptError| refusal(&[error]))?;
+    let recorded: Value = serde_json::from_str(&row.verdict).map_err(ApiError::internal)?;
+    let (answer, error) = match explained.decided {
+        Ok(decided) => (serde_json::to_value(decided.decision).ok(), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(Json(ExplanationView {
+        decision: id,
+        revision: row.revision,
+        is_as_recorded: answer.as_ref() == Some(&recorded),
+        answer,
+        error,
+        trace: explained.trace.into_iter().map(Into::into).collect(),
+        left_out: explained.left_out,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use workflows::policy::{Facts, decide};
+
+    use super::*;
+    use crate::auth::Role;
+    use crate::testing::{NOW, TestServer};
+
+    const POLICY: &str = r#"fn decide(facts) {
+    let risk = facts.fps.get("7d");
+    if risk > 0.5 {
+        return #{ action: "shift_bandwidth", reason: `${risk}` };
+    }
+    #{ action: "monitor", reason: "quiet" }
+}"#;
+
+    #[tokio::test]
+    async fn a_decision_is_explained_by_the_branch_it_took_and_the_values() {
+        let server = TestServer::with(&[]).await;
+        let db = &server.app.db.write;
+        let revision = Scripts::Policies.activate(db, NOW, "p", POLICY).await;
+        let mut facts = Facts::about("fan-1", "fan", Timestamp(NOW));
+        facts.fps.insert("7d".into(), 0.75);
+        let script = Script::compile("p", POLICY).unwrap();
+        let decided = decide(&script, &facts, &Limits::decision()).unwrap();
+        let row = decision::Model {
+            id: "d1".into(),
+            asset: "fan-1".into(),
+            policy: "p".into(),
+            revision: revision.unwrap().digest,
+            facts: serde_json::to_string(&facts).unwrap(),
+            verdict: serde_json::to_string(&decided.decision).unwrap(),
+            reason: "0.75".into(),
+            operations: 1,
+            duration_us: 1,
+            run_id: None,
+            at: NOW,
+            stopped_by: Some(
+                r#"{"guard":"cool_down","reason":"so","until":"2026-01-01T00:00:00Z"}"#.into(),
+            ),
+            fell_back: None,
+        };
+        store::decisions::insert(db, row).await.unwrap();
+        // Another revision serves by now; the decision is explained by the one that made it.
+        let other = POLICY.replace("0.5", "0.9");
+        Scripts::Policies
+            .activate(db, NOW + 1, "p", &other)
+            .await
+            .unwrap();
+        let token = server.token(Role::Engineer, "emil").await;
+        let path = "/api/v1/decisions/d1";
+        let seen = server.ask("GET", path, &token, "").await.json();
+        assert_eq!(seen["stopped_by"]["guard"], "cool_down");
+        let explained = server
+            .ask("GET", &format!("{path}/explanation"), &token, "")
+            .await;
+        let explained = explained.json();
+        assert_eq!(explained["is_as_recorded"], true, "{explained}");
+        let trace = explained["trace"].as_array().unwrap();
+        let branch = trace.iter().find(|step| step["line"] == 3).unwrap();
+        assert_eq!(
+            (&branch["taken"], &branch["values"]["risk"]),
+            (&true.into(), &0.75.into())
+        );
+        assert!(
+            trace.iter().all(|step| step["line"] != 6),
+            "it never came there"
+        );
+        let unknown = server
+            .ask("GET", "/api/v1/decisions/d2/explanation", &token, "")
+            .await;
+        assert_eq!(unknown.problem(404), "not_found");
+    }
 }

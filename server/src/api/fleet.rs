@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use workflows::model::Timestamp;
+use workflows::policy::KillSwitch;
 
 use crate::app::App;
 use crate::auth;
@@ -56,6 +58,81 @@ pub async fn tick(
         scored: tick.scored,
         decisions: tick.decisions,
     }))
+}
+
+/// The switch that stops all new runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KillSwitchView {
+    /// Whether it is on.
+    on: bool,
+    /// Why it was turned on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Who turned it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+}
+
+/// How the switch is to stand.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewKillSwitch {
+    /// Whether it is to be on.
+    pub on: bool,
+    /// Why; needed to turn it on.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl From<Option<KillSwitch>> for KillSwitchView {
+    fn from(switch: Option<KillSwitch>) -> Self {
+        let on = switch.is_some();
+        let (mut reason, mut by, mut since) = (None, None, None);
+        if let Some(switch) = switch {
+            reason = Some(switch.reason);
+            by = Some(switch.by);
+            since = Some(switch.since);
+        }
+        Self {
+            on,
+            reason,
+            by,
+            since,
+        }
+    }
+}
+
+/// Whether new runs are stopped, by whom and why.
+#[utoipa::path(get, path = "/api/v1/fleet/kill_switch", tag = "runs",
+    responses((status = 200, body = KillSwitchView)))]
+pub async fn get_kill_switch(app: App, _: auth::Reader) -> ApiResult<Json<KillSwitchView>> {
+    let switch = store::guards::kill_switch(&app.db.read).await?;
+    Ok(Json(switch.into()))
+}
+
+/// Stop all new runs at once, or let them start again. Runs at work go on; cancel those that must not.
+#[utoipa::path(put, path = "/api/v1/fleet/kill_switch", tag = "runs", request_body = NewKillSwitch,
+    responses((status = 200, body = KillSwitchView)))]
+pub async fn put_kill_switch(
+    app: App,
+    who: auth::Operator,
+    Json(body): Json<NewKillSwitch>,
+) -> ApiResult<Json<KillSwitchView>> {
+    let reason = body.reason.trim();
+    if body.on && reason.is_empty() {
+        let detail = "say in `reason` why new runs are stopped; whoever is stopped is told";
+        return Err(ApiError::refused("reason_missing", detail).with("field", "reason"));
+    }
+    let tx = store::begin(&app.db.write).await?;
+    let reason = body.on.then_some(reason);
+    let actor = &who.0.subject;
+    let switch = store::guards::set_kill_switch(&tx, app.now_ms(), actor, reason).await?;
+    tx.commit().await?;
+    app.queue.notify_local();
+    Ok(Json(switch.into()))
 }
 
 async fn known_assets(app: &App, about: &[String]) -> ApiResult<()> {

@@ -123,7 +123,8 @@ pub async fn train_model(
         event: &event,
         seed: Some(body.seed),
         actor: &who.0.subject,
+        cause: None,
     };
-    let run = start_once(&app, &headers, &start).await?;
+    let run = start_once(&app, &headers, &start).await?.run;
     Ok((StatusCode::ACCEPTED, Json(TrainingStarted { run })))
 }

@@ -2,18 +2,26 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use workflows::script::{Script, ScriptError, check_policy as check, policy_definitions};
+use workflows::policy::RevisionState;
+use workflows::script::{Script, policy_definitions};
 
-use super::name::checked_name;
-use super::script::{CheckReport, NewScript, ScriptSource, ScriptView, refusal};
+use super::name::PageQuery;
+use super::replays::{OperationsView, on_all_cores};
+use super::script::{
+    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptSource, ScriptView,
+};
 use crate::app::App;
 use crate::auth;
 use crate::error::ApiResult;
-use crate::extract::{Json, Path};
-use crate::store::{self, scripts::Scripts};
+use crate::extract::{Json, Path, Query};
+use crate::store::{self, scripts::Revision, scripts::Scripts};
+
+/// On how many recorded decisions the cost of a new revision is forecast.
+const FORECAST: i64 = 500;
+
+const SORT: Scripts = Scripts::Policies;
 
 /// The policies that serve.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,13 +32,38 @@ pub struct PolicyList {
     next: Option<String>,
 }
 
+/// A policy that was stored, and what it is going to cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoredPolicy {
+    /// The revision.
+    #[serde(flatten)]
+    script: ScriptView,
+    /// What it takes on the facts of the latest decisions; absent where none are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<OperationsView>,
+}
+
+/// The share of assets a canary decides about.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct CanaryShare {
+    /// Percent, 1 to 100; the same assets as long as the revision is the same, and more of them as it grows.
+    #[schema(minimum = 1, maximum = 100)]
+    pub percent: i64,
+}
+
+/// Whether what a policy decides is only recorded.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct DryRun {
+    /// Whether it is.
+    pub on: bool,
+}
+
 /// The policies that serve.
 #[utoipa::path(get, path = "/api/v1/policies", tag = "policies",
     responses((status = 200, body = PolicyList)))]
 pub async fn list_policies(app: App, _: auth::Reader) -> ApiResult<Json<PolicyList>> {
-    let rows = Scripts::Policies.list(&app.db.read).await?;
     Ok(Json(PolicyList {
-        policies: rows.into_iter().map(Into::into).collect(),
+        policies: script::serving(&app, SORT).await?,
         next: None,
     }))
 }
@@ -43,33 +76,34 @@ pub async fn get_policy(
     _: auth::Reader,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ScriptView>> {
-    Ok(Json(
-        Scripts::Policies.active(&app.db.read, &name).await?.into(),
-    ))
+    Ok(Json(SORT.active(&app.db.read, &name).await?.into()))
 }
 
-/// Store a policy and let it serve; one with a fault is refused and the last good one keeps serving.
+/// Store a policy and let it serve, or keep it as a draft; one with a fault, or whose tests fail, is refused and the
+/// last good one keeps serving.
 #[utoipa::path(post, path = "/api/v1/policies", tag = "policies", request_body = NewScript,
-    responses((status = 201, body = ScriptView)))]
+    responses((status = 201, body = StoredPolicy)))]
 pub async fn put_policy(
     app: App,
     who: auth::Engineer,
     Json(body): Json<NewScript>,
-) -> ApiResult<(StatusCode, Json<ScriptView>)> {
-    let name = checked_name("name", body.name)?;
-    let problems = problems(name.clone(), body.source.clone()).await;
-    if !problems.is_empty() {
-        return Err(refusal(&problems));
+) -> ApiResult<(StatusCode, Json<StoredPolicy>)> {
+    let (status, stored) = script::put(&app, SORT, &who.0, body).await?;
+    let cost = cost(&app, &stored).await?;
+    let script = stored.into();
+    Ok((status, Json(StoredPolicy { script, cost })))
+}
+
+/// What a revision takes on the facts of the latest decisions of its policy.
+async fn cost(app: &App, stored: &Revision) -> ApiResult<Option<OperationsView>> {
+    let recorded = store::decisions::latest(&app.db.read, &stored.name, FORECAST).await?;
+    let script = Script::compile(&stored.name, &stored.source);
+    let script = script.map_err(|error| script::refusal(&[error]))?;
+    if recorded.is_empty() {
+        return Ok(None);
     }
-    let now = app.now_ms();
-    let tx = store::begin(&app.db.write).await?;
-    let stored = Scripts::Policies
-        .activate(&tx, now, &name, &body.source)
-        .await?;
-    let detail = json!({ "revision": stored.digest });
-    store::audit::record(&tx, now, &who.0.subject, "activate_policy", &name, &detail).await?;
-    tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(stored.into())))
+    let (replayed, _) = on_all_cores(script, recorded).await?;
+    Ok(Some(OperationsView::of(replayed.operations)))
 }
 
 /// Look a policy over without storing it.
@@ -79,10 +113,7 @@ pub async fn check_policy(
     _: auth::Reader,
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
-    let problems = problems("policy".into(), body.source).await;
-    Ok(Json(CheckReport {
-        problems: problems.into_iter().map(Into::into).collect(),
-    }))
+    Ok(script::look_over(SORT, body.source).await)
 }
 
 /// What a policy can call and see, for editors (`.d.rhai`).
@@ -96,10 +127,295 @@ pub async fn get_definitions(_: auth::Reader) -> Response {
         .into_response()
 }
 
-async fn problems(name: String, source: String) -> Vec<ScriptError> {
-    let look = move || match Script::compile(&name, &source) {
-        Ok(script) => check(&script),
-        Err(error) => vec![error],
+/// The revisions of a policy, newest first.
+#[utoipa::path(get, path = "/api/v1/policies/{name}/revisions", tag = "policies",
+    params(("name" = String, Path), PageQuery), responses((status = 200, body = RevisionList)))]
+pub async fn list_policy_revisions(
+    app: App,
+    _: auth::Reader,
+    Path(name): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<RevisionList>> {
+    script::revisions(&app, SORT, &name, query).await
+}
+
+/// One revision of a policy.
+#[utoipa::path(get, path = "/api/v1/policies/{name}/revisions/{digest}", tag = "policies",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn get_policy_revision(
+    app: App,
+    _: auth::Reader,
+    Path((name, digest)): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    let revision = SORT.revision(&app.db.read, &name, &digest).await?;
+    Ok(Json(revision.into()))
+}
+
+/// Let a revision serve; the one that served until now is retired.
+#[utoipa::path(post, path = "/api/v1/policies/{name}/revisions/{digest}/activate", tag = "policies",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn activate_policy_revision(
+    app: App,
+    who: auth::Engineer,
+    Path(revision): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    move_to(&app, &who, &revision, RevisionState::Active, None).await
+}
+
+/// Ask a revision beside the one that serves, on every decision, and only compare.
+#[utoipa::path(post, path = "/api/v1/policies/{name}/revisions/{digest}/shadow", tag = "policies",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn shadow_policy_revision(
+    app: App,
+    who: auth::Engineer,
+    Path(revision): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    move_to(&app, &who, &revision, RevisionState::Shadow, None).await
+}
+
+/// Let a revision decide about a share of the assets; where it fails, the one that serves decides.
+#[utoipa::path(post, path = "/api/v1/policies/{name}/revisions/{digest}/canary", tag = "policies",
+    params(("name" = String, Path), ("digest" = String, Path)), request_body = CanaryShare,
+    responses((status = 200, body = ScriptView)))]
+pub async fn canary_policy_revision(
+    app: App,
+    who: auth::Engineer,
+    Path(revision): Path<(String, String)>,
+    Json(share): Json<CanaryShare>,
+) -> ApiResult<Json<ScriptView>> {
+    let to = RevisionState::Canary;
+    move_to(&app, &who, &revision, to, Some(share.percent)).await
+}
+
+/// Ask a revision no more; it is kept. The one that serves cannot be retired.
+#[utoipa::path(post, path = "/api/v1/policies/{name}/revisions/{digest}/retire", tag = "policies",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn retire_policy_revision(
+    app: App,
+    who: auth::Engineer,
+    Path(revision): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    move_to(&app, &who, &revision, RevisionState::Retired, None).await
+}
+
+/// Let the revision serve again that served last, and that nobody rolled back from.
+#[utoipa::path(post, path = "/api/v1/policies/{name}/rollback", tag = "policies",
+    params(("name" = String, Path)), responses((status = 200, body = RolledBack)))]
+pub async fn roll_back_policy(
+    app: App,
+    who: auth::Engineer,
+    Path(name): Path<String>,
+) -> ApiResult<Json<RolledBack>> {
+    script::roll_back(&app, SORT, &who.0, &name).await
+}
+
+/// Whether what a policy decides is only recorded.
+#[utoipa::path(get, path = "/api/v1/policies/{name}/dry_run", tag = "policies",
+    params(("name" = String, Path)), responses((status = 200, body = DryRun)))]
+pub async fn get_dry_run(
+    app: App,
+    _: auth::Reader,
+    Path(name): Path<String>,
+) -> ApiResult<Json<DryRun>> {
+    SORT.active(&app.db.read, &name).await?;
+    let on = store::guards::dry_run(&app.db.read, &name).await?;
+    Ok(Json(DryRun { on }))
+}
+
+/// Let a policy decide without starting anything, or let it start runs again.
+#[utoipa::path(put, path = "/api/v1/policies/{name}/dry_run", tag = "policies",
+    params(("name" = String, Path)), request_body = DryRun, responses((status = 200, body = DryRun)))]
+pub async fn put_dry_run(
+    app: App,
+    who: auth::Engineer,
+    Path(name): Path<String>,
+    Json(body): Json<DryRun>,
+) -> ApiResult<Json<DryRun>> {
+    let tx = store::begin(&app.db.write).await?;
+    SORT.active(&tx, &name).await?;
+    let actor = &who.0.subject;
+    store::guards::set_dry_run(&tx, app.now_ms(), actor, &name, body.on).await?;
+    tx.commit().await?;
+    Ok(Json(body))
+}
+
+async fn move_to(
+    app: &App,
+    who: &auth::Engineer,
+    (name, digest): &(String, String),
+    to: RevisionState,
+    percent: Option<i64>,
+) -> ApiResult<Json<ScriptView>> {
+    let step = Move {
+        name,
+        digest,
+        to,
+        percent,
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    script::move_revision(app, SORT, &who.0, step).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::auth::Role;
+    use crate::store::audit;
+    use crate::testing::TestServer;
+
+    const MONITOR: &str = r#"fn decide(facts) { #{ action: "monitor", reason: "ok" } }"#;
+    const SHIFT: &str = r#"fn decide(facts) { #{ action: "shift_bandwidth", reason: "hot" } }"#;
+
+    struct Desk {
+        server: TestServer,
+        token: String,
+    }
+
+    impl Desk {
+        async fn open() -> Self {
+            let server = TestServer::with(&[]).await;
+            let token = server.token(Role::Engineer, "emil").await;
+            Self { server, token }
+        }
+
+        async fn post(&self, path: &str, body: Value) -> crate::testing::Answered {
+            let (path, body) = (format!("/api/v1/{path}"), body.to_string());
+            self.server.ask("POST", &path, &self.token, &body).await
+        }
+
+        async fn get(&self, path: &str) -> Value {
+            let path = format!("/api/v1/{path}");
+            let answer = self.server.ask("GET", &path, &self.token, "").await;
+            assert_eq!(answer.status, 200, "{path}: {:?}", answer.body);
+            answer.json()
+        }
+
+        async fn stored(&self, body: Value) -> String {
+            let stored = self.post("policies", body).await;
+            assert_eq!(stored.status, 201, "{:?}", stored.body);
+            stored.json()["revision"].as_str().unwrap().to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revision_is_drafted_tried_and_rolled_back_from() {
+        let desk = Desk::open().await;
+        let old = desk.stored(json!({ "name": "p", "source": MONITOR })).await;
+        let draft = json!({ "name": "p", "source": SHIFT, "state": "draft" });
+        let new = desk.stored(draft).await;
+        assert_eq!(desk.get("policies/p").await["revision"], json!(old));
+        let path = |revision: &str, step: &str| format!("policies/p/revisions/{revision}/{step}");
+        let shadow = desk.post(&path(&new, "shadow"), json!(null)).await;
+        assert_eq!(shadow.json()["state"], "shadow");
+        let share = json!({ "percent": 101 });
+        let refused = desk.post(&path(&new, "canary"), share).await;
+        assert_eq!(refused.problem(422), "invalid_share");
+        let share = json!({ "percent": 25 });
+        let canary = desk.post(&path(&new, "canary"), share).await.json();
+        assert_eq!(
+            (&canary["state"], &canary["percent"]),
+            (&json!("canary"), &json!(25))
+        );
+        let active = desk.post(&path(&new, "activate"), json!(null)).await.json();
+        assert_eq!(
+            (&active["state"], &active["active"]),
+            (&json!("active"), &json!(true))
+        );
+        let refused = desk.post(&path(&new, "retire"), json!(null)).await;
+        assert_eq!(refused.problem(409), "revision_state");
+        let back = desk.post("policies/p/rollback", json!(null)).await.json();
+        assert_eq!(
+            (&back["from"], &back["to"]["revision"]),
+            (&json!(new), &json!(old))
+        );
+        let refused = desk.post("policies/p/rollback", json!(null)).await;
+        assert_eq!(refused.problem(409), "no_earlier_revision");
+        let listed = desk.get("policies/p/revisions?limit=1").await;
+        let next = listed["next"].as_str().unwrap();
+        let rest = desk
+            .get(&format!("policies/p/revisions?after={next}"))
+            .await;
+        assert_eq!(rest["revisions"].as_array().map(Vec::len), Some(1));
+        let report = desk.get(&path(&new, "flips")).await;
+        assert_eq!(report["compared"], 0);
+        let unknown = desk.post(&path("sha256:0", "activate"), json!(null)).await;
+        assert_eq!(unknown.problem(404), "not_found");
+        let broken = audit::first_broken(&desk.server.app.db.read).await;
+        assert_eq!(broken.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_revision_whose_tests_fail_is_refused_and_the_last_good_one_serves() {
+        let desk = Desk::open().await;
+        let old = desk.stored(json!({ "name": "p", "source": MONITOR })).await;
+        let tests =
+            r#"fn test_it_monitors() { assert_eq(decide(example_facts()).action, "monitor"); }"#;
+        for (tests, code) in [
+            (tests, "tests_failed"),
+            ("fn helper() { 1 }", "no_tests"),
+            ("fn test_a( {", "script"),
+        ] {
+            let body = json!({ "name": "p", "source": SHIFT, "tests": tests });
+            let refused = desk.post("policies", body).await;
+            assert_eq!(refused.problem(422), code);
+            assert_eq!(desk.get("policies/p").await["revision"], json!(old));
+        }
+        let listed = desk.get("policies/p/revisions").await;
+        assert_eq!(
+            listed["revisions"].as_array().map(Vec::len),
+            Some(1),
+            "nothing is kept"
+        );
+        let body = json!({ "name": "p", "source": MONITOR, "tests": tests });
+        desk.stored(body).await;
+        assert_eq!(desk.get("policies/p").await["tests"], tests);
+    }
+
+    #[tokio::test]
+    async fn the_kill_switch_and_a_cause_keep_runs_from_starting() {
+        let desk = Desk::open().await;
+        let workflow = json!({ "name": "w", "source": "fn run(event) { event }" });
+        assert_eq!(desk.post("workflows", workflow).await.status, 201);
+        let alert =
+            json!({ "workflow": "w", "event": { "n": 1 }, "dedup_key": "k", "dedup_window_s": 60 });
+        let first = desk.post("runs", alert.clone()).await;
+        assert_eq!(first.status, 201, "{:?}", first.body);
+        for n in 2..10 {
+            let mut again = alert.clone();
+            again["event"]["n"] = json!(n);
+            let again = desk.post("runs", again).await;
+            assert_eq!(
+                (again.status.as_u16(), &again.json()["id"]),
+                (200, &first.json()["id"])
+            );
+        }
+        let long = json!({ "workflow": "w", "dedup_key": "k".repeat(257) });
+        assert_eq!(desk.post("runs", long).await.problem(422), "invalid_dedup");
+        let operator = desk.server.token(Role::Operator, "olga").await;
+        let switch = "/api/v1/fleet/kill_switch";
+        let turn = async |body: Value| {
+            let body = body.to_string();
+            desk.server.ask("PUT", switch, &operator, &body).await
+        };
+        assert_eq!(
+            turn(json!({ "on": true })).await.problem(422),
+            "reason_missing"
+        );
+        turn(json!({ "on": true, "reason": "a fire" })).await;
+        assert_eq!(desk.get("fleet/kill_switch").await["by"], "olga");
+        let refused = desk.post("runs", json!({ "workflow": "w" })).await;
+        assert_eq!(refused.problem(409), "kill_switch_on");
+        let body = json!({ "on": false }).to_string();
+        let forbidden = desk.server.ask("PUT", switch, &desk.token, &body).await;
+        assert_eq!(forbidden.problem(403), "forbidden");
+        turn(json!({ "on": false })).await;
+        assert_eq!(
+            desk.post("runs", json!({ "workflow": "w" })).await.status,
+            201
+        );
+    }
 }

@@ -26,6 +26,14 @@ pub struct NewRunBody {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub event: serde_json::Map<String, Value>,
+    /// What names the cause: as long as a run of the workflow stands for it, no other is started, and that one is the
+    /// answer (200).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
+    /// How long the run stands for its cause, seconds, 1 to 604,800; the setting `policy.dedup_window_s` if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub dedup_window_s: Option<i64>,
 }
 
 /// A run in short.
@@ -269,7 +277,8 @@ pub async fn get_run(
 /// Start a run of a workflow. The same `Idempotency-Key` gives the same run.
 #[utoipa::path(post, path = "/api/v1/runs", tag = "runs",
     params(("idempotency-key" = Option<String>, Header, description = "Makes the call repeatable")),
-    request_body = NewRunBody, responses((status = 201, body = RunView)))]
+    request_body = NewRunBody, responses((status = 201, body = RunView),
+        (status = 200, body = RunView, description = "A run stands for the same `dedup_key` already")))]
 pub async fn create_run(
     app: App,
     who: auth::Engineer,
@@ -277,15 +286,40 @@ pub async fn create_run(
     Json(body): Json<NewRunBody>,
 ) -> ApiResult<(StatusCode, Json<RunView>)> {
     let seed = body.event.get("seed").and_then(Value::as_u64);
-    let event = Value::Object(body.event);
+    let cause = cause(&app, &body)?;
+    let event = Value::Object(body.event.clone());
     let start = Start {
+        cause,
         workflow: &body.workflow,
         event: &event,
         seed,
         actor: &who.0.subject,
     };
-    let run = start_once(&app, &headers, &start).await?;
-    Ok((StatusCode::CREATED, Json(RunView::load(&app, &run).await?)))
+    let started = start_once(&app, &headers, &start).await?;
+    let status = if started.is_repeat {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok((status, Json(RunView::load(&app, &started.run).await?)))
+}
+
+/// What names the cause of a run, and how long it stands for it, ms.
+fn cause<'a>(app: &App, body: &'a NewRunBody) -> ApiResult<Option<(&'a str, i64)>> {
+    let window_s = body
+        .dedup_window_s
+        .unwrap_or(app.config.policy.dedup_window_s);
+    let refuse = |field: &str, what: &str| {
+        let detail = format!("`{field}` must be {what}");
+        Err(ApiError::refused("invalid_dedup", detail).with("field", field))
+    };
+    if !(1..=604_800).contains(&window_s) {
+        return refuse("dedup_window_s", "1 to 604,800 seconds");
+    }
+    match body.dedup_key.as_deref() {
+        Some(key) if key.is_empty() || key.len() > 256 => refuse("dedup_key", "1 to 256 bytes"),
+        key => Ok(key.map(|key| (key, window_s * 1_000))),
+    }
 }
 
 /// What a run has been told so far.

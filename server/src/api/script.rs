@@ -1,12 +1,28 @@
-//! What policies and workflows have in common on the wire.
+//! What policies and workflows have in common: their revisions, on the wire and through the door.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
-use workflows::script::ScriptError;
+use workflows::policy::RevisionState;
+use workflows::script::{
+    Limits, Script, ScriptError, TestReport, check_policy, check_workflow, run_tests,
+};
 
-use crate::error::ApiError;
-use crate::store::scripts::Revision;
+use super::name::{PageQuery, checked_name};
+use crate::app::App;
+use crate::auth::Principal;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::Json;
+use crate::store::{self, scripts::Revision, scripts::Scripts};
+
+/// How long the tests that come with a script may take together.
+const TESTS_TAKE: Duration = Duration::from_secs(20);
 
 /// One version of a script.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,9 +35,57 @@ pub struct ScriptView {
     pub source: String,
     /// Whether it is the one that serves.
     pub active: bool,
+    /// Where it stands.
+    pub state: RevisionStateView,
+    /// The share of assets a canary decides about, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i64>,
     /// When it was stored.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// When it last began to serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub served_at: Option<Timestamp>,
+    /// Whether nobody rolled back from it since.
+    pub good: bool,
+    /// The tests it passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tests: Option<String>,
+}
+
+/// Where a revision stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevisionStateView {
+    /// Written, and asked by nobody.
+    Draft,
+    /// Asked beside the one that serves, and only compared.
+    Shadow,
+    /// Decides about a share of the assets.
+    Canary,
+    /// Serves.
+    Active,
+    /// Served or was tried once; kept.
+    Retired,
+}
+
+/// Revisions of one script, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RevisionList {
+    /// This page.
+    revisions: Vec<ScriptView>,
+    /// Where the list goes on.
+    next: Option<String>,
+}
+
+/// Which revision serves after a roll-back.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RolledBack {
+    /// Digest of the revision that served until now.
+    from: String,
+    /// The one that serves again.
+    to: ScriptView,
 }
 
 /// A script to be stored.
@@ -31,6 +95,24 @@ pub struct NewScript {
     pub name: String,
     /// Its source, Rhai.
     pub source: String,
+    /// Where it is to stand: `active` if not said; a `draft` is only kept.
+    #[serde(default)]
+    #[schema(inline)]
+    pub state: NewState,
+    /// Its tests, the text of its `_test.rhai`: it is refused unless there are some and all pass.
+    #[serde(default)]
+    pub tests: Option<String>,
+}
+
+/// Where a new revision is to stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NewState {
+    /// It serves at once.
+    #[default]
+    Active,
+    /// It is kept, and asked by nobody.
+    Draft,
 }
 
 /// A script to be looked at.
@@ -65,14 +147,32 @@ pub struct ScriptProblem {
     nearest: Option<String>,
 }
 
+impl From<RevisionState> for RevisionStateView {
+    fn from(state: RevisionState) -> Self {
+        match state {
+            RevisionState::Draft => Self::Draft,
+            RevisionState::Shadow => Self::Shadow,
+            RevisionState::Canary => Self::Canary,
+            RevisionState::Active => Self::Active,
+            RevisionState::Retired => Self::Retired,
+        }
+    }
+}
+
 impl From<Revision> for ScriptView {
     fn from(r: Revision) -> Self {
+        let state = r.stands();
         Self {
             name: r.name,
             revision: r.digest,
             source: r.source,
-            active: r.active,
+            active: state == RevisionState::Active,
+            state: state.into(),
+            percent: r.percent,
             created_at: Timestamp(r.created_at),
+            served_at: r.served_at.map(Timestamp),
+            good: r.good,
+            tests: r.tests,
         }
     }
 }
@@ -99,4 +199,198 @@ pub fn refusal(problems: &[ScriptError]) -> ApiError {
         error = error.with("column", column);
     }
     error.with("problems", problems.len())
+}
+
+/// The revisions that serve, by name.
+pub(super) async fn serving(app: &App, sort: Scripts) -> ApiResult<Vec<ScriptView>> {
+    let rows = sort.list(&app.db.read).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// What is wrong with a script; looking takes a while, so it is done on a thread for such work.
+pub(super) async fn problems(sort: Scripts, name: String, source: String) -> Vec<ScriptError> {
+    let look = move || match (Script::compile(&name, &source), sort) {
+        (Ok(script), Scripts::Policies) => check_policy(&script),
+        (Ok(script), Scripts::Workflows) => check_workflow(&script, &crate::process::kinds()),
+        (Err(error), _) => vec![error],
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// What was found in a script that is not to be stored.
+pub(super) async fn look_over(sort: Scripts, source: String) -> Json<CheckReport> {
+    let problems = problems(sort, sort.noun().to_owned(), source).await;
+    Json(CheckReport {
+        problems: problems.into_iter().map(Into::into).collect(),
+    })
+}
+
+/// Stores a script where it is to stand; one with a fault, or whose tests fail, is refused and nothing changes.
+///
+/// # Errors
+///
+/// `script` for a fault, `tests_failed` and `no_tests` for its tests.
+pub(super) async fn put(
+    app: &App,
+    sort: Scripts,
+    who: &Principal,
+    body: NewScript,
+) -> ApiResult<(StatusCode, Revision)> {
+    let name = checked_name("name", body.name)?;
+    let problems = problems(sort, name.clone(), body.source.clone()).await;
+    if !problems.is_empty() {
+        return Err(refusal(&problems));
+    }
+    if let Some(tests) = &body.tests {
+        let report = tested(name.clone(), body.source.clone(), tests.clone()).await?;
+        refuse_failing(&name, &report)?;
+    }
+    let now = app.now_ms();
+    let tx = store::begin(&app.db.write).await?;
+    let tests = body.tests.as_deref();
+    let mut stored = sort.put(&tx, now, &name, &body.source, tests).await?;
+    let mut verb = "store";
+    if body.state == NewState::Active {
+        let to = RevisionState::Active;
+        stored = sort
+            .move_to(&tx, now, &name, &stored.digest, to, None)
+            .await?;
+        verb = "activate";
+    }
+    let verb = format!("{verb}_{}", sort.noun());
+    let detail = json!({ "revision": stored.digest });
+    store::audit::record(&tx, now, &who.subject, &verb, &name, &detail).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, stored))
+}
+
+/// Runs the tests that came with a script, as long as they may take.
+async fn tested(name: String, source: String, tests: String) -> ApiResult<TestReport> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let limits = Limits::batch().stopped_by(stop.clone());
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(TESTS_TAKE).await;
+        stop.store(true, Ordering::Relaxed);
+    });
+    let run = move || {
+        let script = Script::compile(&name, &source)?;
+        let tests = Script::compile(&format!("{name}_test"), &tests)?;
+        run_tests(&script, &tests, &limits)
+    };
+    let report = tokio::task::spawn_blocking(run).await;
+    late.abort();
+    let report = report.map_err(ApiError::internal)?;
+    report.map_err(|error| refusal(&[error]))
+}
+
+fn refuse_failing(name: &str, report: &TestReport) -> ApiResult<()> {
+    if report.tests.is_empty() {
+        let detail = format!("the tests of `{name}` have no `fn test_…()`");
+        return Err(ApiError::refused("no_tests", detail));
+    }
+    let failures = report.tests.iter().filter_map(|test| {
+        let failure = test.failure.as_ref()?;
+        Some(json!({ "test": test.name, "failure": failure.to_string() }))
+    });
+    let failures: Vec<_> = failures.collect();
+    let Some(first) = failures.first() else {
+        return Ok(());
+    };
+    let detail = format!(
+        "{} of {} tests failed, first `{}`: {}; what served goes on serving",
+        failures.len(),
+        report.tests.len(),
+        first["test"].as_str().unwrap_or_default(),
+        first["failure"].as_str().unwrap_or_default()
+    );
+    Err(ApiError::refused("tests_failed", detail).with("failures", failures))
+}
+
+/// A page of the revisions of one script.
+pub(super) async fn revisions(
+    app: &App,
+    sort: Scripts,
+    name: &str,
+    query: PageQuery,
+) -> ApiResult<Json<RevisionList>> {
+    let page = query.page()?;
+    let rows = sort.revisions(&app.db.read, name, page).await?;
+    if rows.is_empty() && page.after.is_none() {
+        return Err(ApiError::not_found(sort.noun(), name));
+    }
+    let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.digest.as_str()));
+    Ok(Json(RevisionList {
+        next: next.map(str::to_owned),
+        revisions: rows.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Where a revision is to be moved.
+pub(super) struct Move<'a> {
+    /// The script.
+    pub name: &'a str,
+    /// The revision.
+    pub digest: &'a str,
+    /// The state it is to be in.
+    pub to: RevisionState,
+    /// The share of a canary, percent.
+    pub percent: Option<i64>,
+}
+
+/// Moves a revision and records who did.
+pub(super) async fn move_revision(
+    app: &App,
+    sort: Scripts,
+    who: &Principal,
+    step: Move<'_>,
+) -> ApiResult<Json<ScriptView>> {
+    let now = app.now_ms();
+    let tx = store::begin(&app.db.write).await?;
+    let moved = sort.move_to(&tx, now, step.name, step.digest, step.to, step.percent);
+    let moved = moved.await?;
+    let verb = match step.to {
+        RevisionState::Active => format!("activate_{}", sort.noun()),
+        _ => format!("move_{}", sort.noun()),
+    };
+    let detail = json!({
+        "revision": moved.digest,
+        "state": moved.state,
+        "percent": moved.percent,
+    });
+    tell(app, &tx, sort, who, (&verb, step.name, detail)).await?;
+    tx.commit().await?;
+    Ok(Json(moved.into()))
+}
+
+/// Lets the last good revision serve again and records who did.
+pub(super) async fn roll_back(
+    app: &App,
+    sort: Scripts,
+    who: &Principal,
+    name: &str,
+) -> ApiResult<Json<RolledBack>> {
+    let tx = store::begin(&app.db.write).await?;
+    let (from, to) = sort.roll_back(&tx, app.now_ms(), name).await?;
+    let verb = format!("roll_back_{}", sort.noun());
+    let detail = json!({ "from": from, "revision": to.digest });
+    tell(app, &tx, sort, who, (&verb, name, detail)).await?;
+    tx.commit().await?;
+    Ok(Json(RolledBack {
+        from,
+        to: to.into(),
+    }))
+}
+
+async fn tell(
+    app: &App,
+    tx: &store::DatabaseTransaction,
+    sort: Scripts,
+    who: &Principal,
+    (verb, name, detail): (&str, &str, serde_json::Value),
+) -> ApiResult<()> {
+    let now = app.now_ms();
+    let event = format!("{}.revision_moved", sort.noun());
+    store::events::record(tx, now, &event, name, &detail).await?;
+    store::audit::record(tx, now, &who.subject, verb, name, &detail).await?;
+    Ok(())
 }

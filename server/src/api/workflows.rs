@@ -2,17 +2,20 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
-use workflows::script::{Script, ScriptError, check_workflow as check};
+use workflows::policy::RevisionState;
 
-use super::name::checked_name;
-use super::script::{CheckReport, NewScript, ScriptSource, ScriptView, refusal};
+use super::name::PageQuery;
+use super::script::{
+    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptSource, ScriptView,
+};
 use crate::app::App;
 use crate::auth;
 use crate::error::ApiResult;
-use crate::extract::{Json, Path};
-use crate::store::{self, scripts::Scripts};
+use crate::extract::{Json, Path, Query};
+use crate::store::scripts::Scripts;
+
+const SORT: Scripts = Scripts::Workflows;
 
 /// The workflows that serve.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,9 +30,8 @@ pub struct WorkflowList {
 #[utoipa::path(get, path = "/api/v1/workflows", tag = "runs",
     responses((status = 200, body = WorkflowList)))]
 pub async fn list_workflows(app: App, _: auth::Reader) -> ApiResult<Json<WorkflowList>> {
-    let rows = Scripts::Workflows.list(&app.db.read).await?;
     Ok(Json(WorkflowList {
-        workflows: rows.into_iter().map(Into::into).collect(),
+        workflows: script::serving(&app, SORT).await?,
         next: None,
     }))
 }
@@ -42,12 +44,11 @@ pub async fn get_workflow(
     _: auth::Reader,
     Path(name): Path<String>,
 ) -> ApiResult<Json<ScriptView>> {
-    Ok(Json(
-        Scripts::Workflows.active(&app.db.read, &name).await?.into(),
-    ))
+    Ok(Json(SORT.active(&app.db.read, &name).await?.into()))
 }
 
-/// Store a workflow and let it serve; one with a fault is refused and the last good one keeps serving.
+/// Store a workflow and let it serve, or keep it as a draft; one with a fault, or whose tests fail, is refused and the
+/// last good one keeps serving.
 #[utoipa::path(post, path = "/api/v1/workflows", tag = "runs", request_body = NewScript,
     responses((status = 201, body = ScriptView)))]
 pub async fn put_workflow(
@@ -55,28 +56,8 @@ pub async fn put_workflow(
     who: auth::Engineer,
     Json(body): Json<NewScript>,
 ) -> ApiResult<(StatusCode, Json<ScriptView>)> {
-    let name = checked_name("name", body.name)?;
-    let problems = problems(name.clone(), body.source.clone()).await;
-    if !problems.is_empty() {
-        return Err(refusal(&problems));
-    }
-    let now = app.now_ms();
-    let tx = store::begin(&app.db.write).await?;
-    let stored = Scripts::Workflows
-        .activate(&tx, now, &name, &body.source)
-        .await?;
-    let detail = json!({ "revision": stored.digest });
-    store::audit::record(
-        &tx,
-        now,
-        &who.0.subject,
-        "activate_workflow",
-        &name,
-        &detail,
-    )
-    .await?;
-    tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(stored.into())))
+    let (status, stored) = script::put(&app, SORT, &who.0, body).await?;
+    Ok((status, Json(stored.into())))
 }
 
 /// Look a workflow over without storing it.
@@ -86,16 +67,59 @@ pub async fn check_workflow(
     _: auth::Reader,
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
-    let problems = problems("workflow".into(), body.source).await;
-    Ok(Json(CheckReport {
-        problems: problems.into_iter().map(Into::into).collect(),
-    }))
+    Ok(script::look_over(SORT, body.source).await)
 }
 
-async fn problems(name: String, source: String) -> Vec<ScriptError> {
-    let look = move || match Script::compile(&name, &source) {
-        Ok(script) => check(&script, &crate::process::kinds()),
-        Err(error) => vec![error],
+/// The revisions of a workflow, newest first.
+#[utoipa::path(get, path = "/api/v1/workflows/{name}/revisions", tag = "runs",
+    params(("name" = String, Path), PageQuery), responses((status = 200, body = RevisionList)))]
+pub async fn list_workflow_revisions(
+    app: App,
+    _: auth::Reader,
+    Path(name): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<RevisionList>> {
+    script::revisions(&app, SORT, &name, query).await
+}
+
+/// One revision of a workflow.
+#[utoipa::path(get, path = "/api/v1/workflows/{name}/revisions/{digest}", tag = "runs",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn get_workflow_revision(
+    app: App,
+    _: auth::Reader,
+    Path((name, digest)): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    let revision = SORT.revision(&app.db.read, &name, &digest).await?;
+    Ok(Json(revision.into()))
+}
+
+/// Let a revision serve: new runs are pinned to it, those at work stay with theirs.
+#[utoipa::path(post, path = "/api/v1/workflows/{name}/revisions/{digest}/activate", tag = "runs",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn activate_workflow_revision(
+    app: App,
+    who: auth::Engineer,
+    Path((name, digest)): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    let step = Move {
+        name: &name,
+        digest: &digest,
+        to: RevisionState::Active,
+        percent: None,
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    script::move_revision(&app, SORT, &who.0, step).await
+}
+
+/// Let the revision serve again that served last, and that nobody rolled back from.
+#[utoipa::path(post, path = "/api/v1/workflows/{name}/rollback", tag = "runs",
+    params(("name" = String, Path)), responses((status = 200, body = RolledBack)))]
+pub async fn roll_back_workflow(
+    app: App,
+    who: auth::Engineer,
+    Path(name): Path<String>,
+) -> ApiResult<Json<RolledBack>> {
+    script::roll_back(&app, SORT, &who.0, &name).await
 }

@@ -10,6 +10,7 @@ pub mod openapi;
 pub mod output;
 pub mod policy;
 pub mod predict;
+pub mod replay;
 pub mod scripts;
 pub mod serve;
 pub mod up;

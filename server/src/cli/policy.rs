@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ::workflows::script::{policy_definitions, policy_findings};
 use clap::{Args, Subcommand};
 
-use super::{output, scripts};
+use super::{output, replay, scripts};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
@@ -16,6 +16,8 @@ pub enum Policy {
     Test(Test),
     /// Print everything a script can use, as a `.d.rhai` text for editors.
     Definitions,
+    /// Ask a draft about the decisions a server has recorded.
+    Replay(replay::Replay),
 }
 
 /// Look policies over without running them.
@@ -45,6 +47,7 @@ impl Policy {
             Self::Check(check) => scripts::check(&check.paths, check.options, policy_findings),
             Self::Test(test) => scripts::test(&test.paths, test.options),
             Self::Definitions => output::line(policy_definitions().trim_end()),
+            Self::Replay(replay) => replay.run(),
         }
     }
 }

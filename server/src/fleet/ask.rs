@@ -1,30 +1,22 @@
-//! Asks the serving policy about assets, most urgent first, and starts the runs it decides on.
+//! Asks the policy about assets, most urgent first, and has carried out what it decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::json;
-use workflows::allocate;
-use workflows::model::{AssetState, Prediction, Twin};
-use workflows::policy::{Decision, Facts, RedundancyFacts, RemainingLifeFacts, decide};
+use workflows::model::Prediction;
+use workflows::policy::{Asked, Failed, Panel, PolicyError, Seat};
 use workflows::script::{Limits, Script};
-use workflows::twin::Graph;
 
+use super::carry_out::{Order, carry_out};
+use super::known::{Known, risk};
 use crate::app::App;
+use crate::store::comparisons::comparison;
 use crate::store::decisions::decision;
-use crate::store::runs::NewRun;
-use crate::store::{self, StoreError, scripts::Revision, scripts::Scripts};
-
-/// What the facts about an asset are drawn from.
-struct Known {
-    twin: Twin,
-    utilisation: BTreeMap<String, f64>,
-    failure_risk: BTreeMap<String, f64>,
-    /// The run that deals with an asset, by asset.
-    open_runs: BTreeMap<String, String>,
-    cooling: BTreeSet<String>,
-}
+use crate::store::scripts::{Revision, Scripts};
+use crate::store::{self, StoreError};
 
 /// Asks about each asset; answers the decisions' ids.
 pub(super) async fn ask_policy(
@@ -40,208 +32,154 @@ pub(super) async fn ask_policy(
     if urgent.is_empty() {
         return Ok(Vec::new());
     }
-    let name = &app.config.fleet.policy;
-    let revision = Scripts::Policies.active(&app.db.read, name).await?;
-    let script = Script::compile(name, &revision.source)
-        .with_context(|| format!("failed to compile policy `{name}`"))?;
+    let panel = Arc::new(panel(app).await?);
     let mut known = Known::load(app, &urgent).await?;
+    let mut faults = Faults::default();
     let mut decisions = Vec::new();
     for prediction in urgent {
         let facts = known.facts(prediction)?;
         let begun = Instant::now();
-        let script = script.clone();
-        let asked = facts.clone();
-        let decided =
-            tokio::task::spawn_blocking(move || decide(&script, &asked, &Limits::decision()))
-                .await
-                .context("a policy panicked")?;
-        let decided = match decided {
-            Ok(decided) => decided,
-            Err(error) => {
-                tracing::error!(policy = name, asset.id = %prediction.asset,
-                    "policy `{name}` failed on asset `{}`: {error}", prediction.asset);
-                continue;
-            }
+        let (seats, about) = (panel.clone(), facts.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || seats.ask(&about, &Limits::decision())).await;
+        let asked = asked.context("a policy panicked")?;
+        let duration_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        faults.note(&prediction.asset, &asked);
+        let facts = serde_json::to_string(&facts)?;
+        let Some(mut order) = order(app, prediction, asked, facts)? else {
+            continue;
         };
-        let mut row = decision::Model {
-            id: store::new_id(app.now_ms()),
-            asset: prediction.asset.clone(),
-            policy: name.clone(),
-            revision: revision.digest.clone(),
-            facts: serde_json::to_string(&facts)?,
-            verdict: serde_json::to_string(&decided.decision)?,
-            reason: decided.decision.reason().to_owned(),
-            operations: i64::try_from(decided.operations).unwrap_or(i64::MAX),
-            duration_us: i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX),
-            run_id: None,
-            at: prediction.at.0,
-        };
-        decisions.push(row.id.clone());
-        if let Some(run) = carry_out(app, &mut row, &decided.decision, prediction).await? {
+        order.row.duration_us = duration_us;
+        decisions.push(order.row.id.clone());
+        if let Some(run) = carry_out(app, order, &known).await? {
             known.open_runs.insert(prediction.asset.clone(), run);
         }
     }
+    faults.tell(app).await?;
     Ok(decisions)
 }
 
-/// One transaction: the decision, and the run it starts; answers the run.
-///
-/// What stands in the way of the run is told in the decision's reason and stops nobody else's.
-async fn carry_out(
+/// The revisions that have a say, compiled.
+async fn panel(app: &App) -> Result<Panel, StoreError> {
+    let standing = Scripts::Policies
+        .standing(&app.db.read, &app.config.fleet.policy)
+        .await?;
+    let canary = standing.canary;
+    Ok(Panel {
+        active: seat(&standing.active),
+        last_good: standing.last_good.as_ref().map(seat),
+        canary: canary.map(|revision| (seat(&revision), revision.percent.unwrap_or(0))),
+        shadow: standing.shadow.as_ref().map(seat),
+    })
+}
+
+fn seat(revision: &Revision) -> Seat {
+    let script = Script::compile(&revision.name, &revision.source);
+    Seat {
+        revision: revision.digest.clone(),
+        script: script.map_err(PolicyError::from),
+    }
+}
+
+/// What was decided about an asset, to be recorded and carried out; nothing where all that could decide failed.
+fn order<'a>(
     app: &App,
-    row: &mut decision::Model,
-    decision: &Decision,
-    prediction: &Prediction,
-) -> anyhow::Result<Option<String>> {
-    let tx = store::begin(&app.db.write).await?;
-    // Two ticks at once would both find that nothing is being done.
-    store::decisions::one_at_a_time(&tx).await?;
-    let mut event = json!({});
-    if let Decision::Start { event: more, .. } = decision {
-        event = json!(more);
-    }
-    // What the run is about is not for the policy to say.
-    event["asset"] = json!(prediction.asset);
-    event["at"] = json!(prediction.at);
-    event["decision"] = json!(row.id);
-    if let Some(workflow) = decision.workflow() {
-        match may_start(&tx, workflow, &prediction.asset).await? {
-            Ok(revision) => {
-                let new = NewRun {
-                    workflow,
-                    revision: &revision.digest,
-                    event: &event,
-                    seed: Some(app.config.fleet.seed),
-                    decision: Some(&row.id),
-                    actor: &format!("policy {}", row.policy),
-                };
-                let run = store::runs::create(&tx, app.now_ms(), &new).await?;
-                row.run_id = Some(run.id);
-            }
-            Err(why_not) => {
-                tracing::warn!(policy = row.policy, asset.id = %row.asset,
-                    "a decision on `{}` is not carried out: {why_not}", row.asset);
-                row.reason = format!("{}; not carried out: {why_not}", row.reason);
-            }
+    prediction: &'a Prediction,
+    asked: Asked,
+    facts: String,
+) -> anyhow::Result<Option<Order<'a>>> {
+    let Some((revision, decided)) = asked.decided else {
+        return Ok(None);
+    };
+    let id = store::new_id(app.now_ms());
+    let policy = &app.config.fleet.policy;
+    let compared = asked.comparisons.into_iter().map(|c| comparison::Model {
+        id: store::new_id(app.now_ms()),
+        decision_id: id.clone(),
+        policy: policy.clone(),
+        asset: prediction.asset.clone(),
+        at: prediction.at.0,
+        flipped: c.before.differs(&c.after),
+        failed: c.after.is_failure(),
+        before_revision: c.before_revision,
+        revision: c.revision,
+        role: c.role.name().to_owned(),
+        before_outcome: c.before.to_string(),
+        outcome: c.after.to_string(),
+    });
+    let comparisons = compared.collect();
+    let fell_back: Vec<_> = asked.failed.iter().map(told).collect();
+    let fell_back = (!fell_back.is_empty()).then(|| json!(fell_back).to_string());
+    let row = decision::Model {
+        id,
+        asset: prediction.asset.clone(),
+        policy: policy.clone(),
+        revision,
+        facts,
+        verdict: serde_json::to_string(&decided.decision)?,
+        reason: decided.decision.reason().to_owned(),
+        operations: i64::try_from(decided.operations).unwrap_or(i64::MAX),
+        duration_us: 0,
+        run_id: None,
+        at: prediction.at.0,
+        stopped_by: None,
+        fell_back,
+    };
+    Ok(Some(Order {
+        row,
+        decision: decided.decision,
+        prediction,
+        comparisons,
+    }))
+}
+
+fn told(failed: &Failed) -> serde_json::Value {
+    json!({
+        "revision": failed.revision,
+        "code": failed.error.code(),
+        "message": failed.error.to_string(),
+    })
+}
+
+/// The revisions that failed in a tick: how often, and how first.
+#[derive(Default)]
+struct Faults(BTreeMap<String, (u64, String, Failed)>);
+
+impl Faults {
+    fn note(&mut self, asset: &str, asked: &Asked) {
+        for failed in &asked.failed {
+            let first = || (0, asset.to_owned(), failed.clone());
+            let fault = self.0.entry(failed.revision.clone()).or_insert_with(first);
+            fault.0 += 1;
+        }
+        if asked.decided.is_none() {
+            let errors = asked.failed.iter().map(|f| f.error.to_string());
+            let errors = errors.collect::<Vec<_>>().join("; ");
+            tracing::error!(
+                asset.id = asset,
+                "no decision about asset `{asset}`: {errors}"
+            );
         }
     }
-    store::decisions::insert(&tx, row.clone()).await?;
-    tx.commit().await?;
-    Ok(row.run_id.clone())
-}
 
-/// The revision to start, or why there is to be no run.
-async fn may_start(
-    tx: &store::DatabaseTransaction,
-    workflow: &str,
-    asset: &str,
-) -> anyhow::Result<Result<Revision, String>> {
-    if let Some(run) = store::decisions::open_runs(tx).await?.get(asset) {
-        return Ok(Err(format!("run {run} is dealing with it")));
-    }
-    match Scripts::Workflows.active(tx, workflow).await {
-        Ok(revision) => Ok(Ok(revision)),
-        Err(StoreError::Unknown { .. }) => Ok(Err(format!("there is no workflow `{workflow}`"))),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn risk(prediction: &Prediction) -> f64 {
-    let fps = prediction.fps.as_ref().and_then(|f| f.by_horizon.get("7d"));
-    fps.copied().unwrap_or(0.0)
-}
-
-impl Known {
-    async fn load(app: &App, predictions: &[&Prediction]) -> anyhow::Result<Self> {
-        let twin = store::assets::twin(&app.db.read).await?;
-        let latest = app.telemetry.latest("utilisation").await?;
-        let quiet_ms = app.config.policy.cooldown_hours * 3_600_000.0;
-        let since = app.now_ms() - quiet_ms as i64;
-        Ok(Self {
-            twin,
-            utilisation: latest
-                .into_iter()
-                .map(|(asset, (_, value))| (asset, value))
-                .collect(),
-            failure_risk: predictions
-                .iter()
-                .map(|p| (p.asset.clone(), risk(p)))
-                .collect(),
-            open_runs: store::decisions::open_runs(&app.db.read).await?,
-            cooling: store::decisions::acted_on_since(&app.db.read, since).await?,
-        })
-    }
-
-    fn facts(&self, prediction: &Prediction) -> anyhow::Result<Facts> {
-        let asset = self.twin.assets.get(&prediction.asset);
-        let asset = asset.with_context(|| format!("no asset `{}`", prediction.asset))?;
-        let graph = Graph::new(&self.twin);
-        let mut facts = Facts::about(&asset.id, &asset.kind, prediction.at);
-        facts.locality.clone_from(&asset.locality);
-        facts.state = asset.state;
-        if let Some(fps) = &prediction.fps {
-            facts.fps.clone_from(&fps.by_horizon);
-            facts.fps_reasons = fps
-                .reasons
-                .iter()
-                .map(|r| format!("{} {}", r.metric, r.feature))
-                .collect();
-            let life = &fps.remaining_life_hours;
-            facts.remaining_life_hours = Some(RemainingLifeFacts {
-                p05: life.p05,
-                p50: life.p50,
-                p95: life.p95,
-            });
+    /// One fact for each revision: a fleet of thousands would tell the same thousands of times.
+    async fn tell(&self, app: &App) -> Result<(), StoreError> {
+        let policy = &app.config.fleet.policy;
+        for (count, asset, failed) in self.0.values() {
+            tracing::error!(
+                policy,
+                revision = failed.revision,
+                "policy `{policy}` failed on {count} assets, first on `{asset}`: {}",
+                failed.error
+            );
+            let mut detail = told(failed);
+            detail["assets"] = json!(count);
+            detail["first_asset"] = json!(asset);
+            let tx = store::begin(&app.db.write).await?;
+            store::events::record(&tx, app.now_ms(), "policy.failed", policy, &detail).await?;
+            tx.commit().await?;
         }
-        facts.anomaly = prediction.anomaly.as_ref().map(|a| a.score);
-        facts.utilisation = self.utilisation.get(&asset.id).copied();
-        facts.spare_capacity = self.spare_capacity(asset);
-        facts.dependents = u32::try_from(graph.dependents(&asset.id).len())?;
-        facts.critical_dependents = u32::try_from(graph.critical_dependents(&asset.id).len())?;
-        facts.redundancy = self.redundancy(asset);
-        let state = allocate::State {
-            twin: self.twin.clone(),
-            failure_risk: self.failure_risk.clone(),
-            utilisation: self.utilisation.clone(),
-        };
-        facts.stand_in_possible = !allocate::places(&state, asset, 0.0).is_empty();
-        facts.stand_in_operational = asset.state == AssetState::StoodIn;
-        facts.part.clone_from(&asset.part);
-        facts.failure_mode.clone_from(&asset.failure_mode);
-        facts.outage_cost_per_hour = asset.outage_cost_per_hour;
-        facts.open_run = self.open_runs.get(&asset.id).cloned();
-        facts.cooling_down = self.cooling.contains(&asset.id);
-        Ok(facts)
-    }
-
-    /// The share of its kind's capacity in its locality that is not in use.
-    fn spare_capacity(&self, asset: &workflows::model::Asset) -> Option<f64> {
-        let alike = self.twin.assets.values().filter(|other| {
-            other.kind == asset.kind
-                && other.locality == asset.locality
-                && matches!(other.state, AssetState::InService | AssetState::StoodIn)
-        });
-        let used: Vec<f64> = alike
-            .filter_map(|a| self.utilisation.get(&a.id).copied())
-            .collect();
-        (!used.is_empty()).then(|| 1.0 - used.iter().sum::<f64>() / used.len() as f64)
-    }
-
-    fn redundancy(&self, asset: &workflows::model::Asset) -> Option<RedundancyFacts> {
-        let own = asset.redundancy.as_ref()?;
-        let serving = self.twin.assets.values().filter(|other| {
-            other
-                .redundancy
-                .as_ref()
-                .is_some_and(|r| r.group == own.group)
-                && matches!(other.state, AssetState::InService | AssetState::StoodIn)
-        });
-        let serving = u32::try_from(serving.count()).unwrap_or(u32::MAX);
-        Some(RedundancyFacts {
-            group: own.group.clone(),
-            serving,
-            needed: own.needed,
-        })
+        Ok(())
     }
 }
 
@@ -249,6 +187,7 @@ impl Known {
 mod tests {
     use serde_json::Value;
     use workflows::model::Timestamp;
+    use workflows::policy::{Guard, RevisionState, Stopped};
 
     use super::*;
     use crate::clock::Clock;
@@ -355,5 +294,150 @@ mod tests {
         tokio::join!(ask(), ask(), ask(), ask());
         let runs = store::runs::list(&app.db.read, None, Page::ALL).await;
         assert_eq!(runs.unwrap().len(), 1);
+    }
+
+    /// Lets a policy serve that always starts the workflow of asset `a`.
+    async fn always(app: &App, event: &str) {
+        let policy = format!(
+            r#"fn decide(facts) {{ #{{ action: "start", workflow: "see_to_a", reason: "always", event: #{{ {event} }} }} }}"#
+        );
+        let serving = &app.config.fleet.policy;
+        let put = Scripts::Policies.activate(&app.db.write, 1, serving, &policy);
+        put.await.expect("a policy");
+    }
+
+    fn guard(row: &decision::Model) -> Option<Guard> {
+        let stopped = row.stopped_by.as_deref()?;
+        let stopped: Stopped = serde_json::from_str(stopped).expect("JSON");
+        Some(stopped.guard)
+    }
+
+    #[tokio::test]
+    async fn each_guard_stops_the_run_and_is_told_with_the_decision() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        always(&app, "").await;
+        let db = &app.db.write;
+        let now = app.now_ms();
+        store::guards::set_kill_switch(db, now, "olga", Some("a fire"))
+            .await
+            .unwrap();
+        assert_eq!(guard(&decided(&app, "a").await), Some(Guard::KillSwitch));
+        store::guards::set_kill_switch(db, now, "olga", None)
+            .await
+            .unwrap();
+        let policy = &app.config.fleet.policy;
+        store::guards::set_dry_run(db, now, "olga", policy, true)
+            .await
+            .unwrap();
+        assert_eq!(guard(&decided(&app, "a").await), Some(Guard::DryRun));
+        store::guards::set_dry_run(db, now, "olga", policy, false)
+            .await
+            .unwrap();
+        let run = decided(&app, "a").await.run_id.expect("a run");
+        let again = decided(&app, "a").await;
+        assert_eq!((guard(&again), again.run_id), (Some(Guard::OpenRun), None));
+        // Two fans, half of which may be worked on: one.
+        assert_eq!(guard(&decided(&app, "b").await), Some(Guard::BlastRadius));
+        store::runs::end(db, now, &run, &RunEnd::Cancelled(json!({})))
+            .await
+            .unwrap();
+        // The policy does not look at `cooling_down`; the guard does.
+        let cooling = decided(&app, "a").await;
+        assert_eq!(guard(&cooling), Some(Guard::CoolDown));
+        assert!(cooling.stopped_by.unwrap().contains("until"));
+        assert!(decided(&app, "b").await.run_id.is_some());
+        let told = store::events::after(db, 0, 100).await.unwrap();
+        let stops = told.iter().filter(|e| e.name == "decision.stopped");
+        assert_eq!(stops.count(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_one_cause_starts_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let db = &app.db.write;
+        let names: Vec<String> = (0..400).map(|n| format!("fan-{n}")).collect();
+        let tx = store::begin(db).await.unwrap();
+        for id in &names {
+            let asset = json!({ "id": id, "kind": "fan", "name": id, "locality": "hall", "row": 0, "col": 0 });
+            let asset = serde_json::from_value(asset).unwrap();
+            store::assets::put(&tx, 0, &asset).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        always(&app, r#"dedup_key: "cooling of the hall""#).await;
+        let alerts: Vec<Prediction> = names.iter().map(|n| prediction(n)).collect();
+        let made = ask_policy(&app, &alerts).await.unwrap();
+        assert_eq!(made.len(), 400, "each is decided on");
+        let runs = store::runs::list(db, None, Page::ALL).await.unwrap();
+        assert_eq!(runs.len(), 1);
+        let held = store::guards::suppressed(db, "see_to_a", "cooling of the hall").await;
+        assert_eq!(held.unwrap(), 399);
+        let rows = store::decisions::list(db, None, Page::ALL).await.unwrap();
+        let stopped = rows
+            .iter()
+            .filter(|r| guard(r) == Some(Guard::Deduplication));
+        assert_eq!(stopped.count(), 399);
+        app.clock.advance(61_000);
+        ask_policy(&app, &alerts[1..3]).await.unwrap();
+        let runs = store::runs::list(db, None, Page::ALL).await.unwrap();
+        assert_eq!(runs.len(), 2, "the window is over");
+    }
+
+    /// Stores a draft of the policy asked and moves it.
+    async fn try_out(app: &App, source: &str, to: RevisionState, percent: Option<i64>) -> String {
+        let (db, name) = (&app.db.write, &app.config.fleet.policy);
+        let draft = Scripts::Policies
+            .put(db, 1, name, source, None)
+            .await
+            .unwrap();
+        let moved = Scripts::Policies.move_to(db, 1, name, &draft.digest, to, percent);
+        moved.await.unwrap().digest
+    }
+
+    #[tokio::test]
+    async fn shadow_and_canary_are_compared_and_only_the_canary_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let monitor = |reason: &str| {
+            format!(r#"fn decide(facts) {{ #{{ action: "monitor", reason: "{reason}" }} }}"#)
+        };
+        let policy = &app.config.fleet.policy;
+        let shadow = try_out(&app, &monitor("shadow"), RevisionState::Shadow, None).await;
+        let made = decided(&app, "a").await;
+        assert!(made.run_id.is_some() && made.revision != shadow);
+        let canary = try_out(&app, &monitor("canary"), RevisionState::Canary, Some(100)).await;
+        let made = decided(&app, "b").await;
+        assert_eq!((&made.revision, &*made.reason), (&canary, "canary"));
+        for (revision, compared) in [(&shadow, 2), (&canary, 1)] {
+            let pairs = store::comparisons::pairs(&app.db.read, policy, revision).await;
+            let pairs = pairs.unwrap();
+            assert_eq!(pairs.iter().map(|p| p.comparisons).sum::<i64>(), compared);
+            assert!(
+                pairs.iter().all(|p| p.flipped && p.outcome == "monitor"),
+                "{pairs:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_fails_is_made_up_for_and_that_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        let broken = "fn decide(facts) { facts.nothing }";
+        let canary = try_out(&app, broken, RevisionState::Canary, Some(100)).await;
+        let made = decided(&app, "a").await;
+        assert!(made.run_id.is_some(), "the one that serves decided");
+        assert!(made.fell_back.unwrap().contains(&canary));
+        let worse = "fn decide(facts) { facts.nobody }";
+        let serving = try_out(&app, worse, RevisionState::Active, None).await;
+        let made = decided(&app, "a").await;
+        assert_eq!(made.reason, "it is seen to", "the last good one decided");
+        let fell_back: Vec<Value> = serde_json::from_str(&made.fell_back.unwrap()).unwrap();
+        assert_eq!(fell_back.len(), 2);
+        assert_eq!(fell_back[1]["revision"], json!(serving));
+        let told = store::events::after(&app.db.read, 0, 100).await.unwrap();
+        let faults = told.iter().filter(|e| e.name == "policy.failed");
+        assert_eq!(faults.count(), 3);
     }
 }

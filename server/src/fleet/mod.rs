@@ -1,6 +1,8 @@
 //! The tick: score every asset, ask the policy about it, start what it decides.
 
 mod ask;
+mod carry_out;
+mod known;
 mod score;
 
 use crate::app::App;

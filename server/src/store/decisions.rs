@@ -1,18 +1,23 @@
 //! What policies decided, and on what facts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
+use workflows::model::Timestamp;
+use workflows::policy::Recorded;
 
-use super::database::execute;
+use super::database::{all, execute, number};
 use super::runs::run;
 use super::{Page, StoreError};
 
 table!(
     /// Decisions; `facts` and `verdict` are what went into the policy and what came out, JSON.
+    ///
+    /// `stopped_by` is what kept it from starting a run, and `fell_back` the revisions that failed before the one that
+    /// decided; both are JSON too.
     decision, "decision", {
     #[sea_orm(primary_key, auto_increment = false)]
     id: String,
@@ -26,6 +31,8 @@ table!(
     duration_us: i64,
     run_id: Option<String>,
     at: i64,
+    stopped_by: Option<String>,
+    fell_back: Option<String>,
 });
 
 /// Keeps a decision.
@@ -83,12 +90,12 @@ pub async fn open_runs(db: &impl ConnectionTrait) -> Result<BTreeMap<String, Str
     Ok(open.into_iter().filter_map(about).collect())
 }
 
-/// The assets on which a run that a decision started was at work after `since`, ms: it may take days, and what it
-/// did counts from its end.
+/// The assets on which a run that a decision started was at work after `since`, ms, and when it last was: it may take
+/// days, and what it did counts from its end.
 pub async fn acted_on_since(
     db: &impl ConnectionTrait,
     since: i64,
-) -> Result<BTreeSet<String>, StoreError> {
+) -> Result<BTreeMap<String, i64>, StoreError> {
     let runs = run::Entity::find()
         .filter(
             Condition::any()
@@ -98,5 +105,81 @@ pub async fn acted_on_since(
         .filter(run::Column::Decision.is_not_null())
         .all(db)
         .await?;
-    Ok(runs.into_iter().filter_map(|run| run.asset).collect())
+    let mut acted = BTreeMap::new();
+    for run in runs {
+        let at = run.ended_at.unwrap_or(run.started_at);
+        if let Some(asset) = run.asset {
+            let last = acted.entry(asset).or_insert(at);
+            *last = at.max(*last);
+        }
+    }
+    Ok(acted)
+}
+
+/// Which recorded decisions of a policy: those whose facts speak of a moment from `from` on and before `to`, ms.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// The first moment.
+    pub from: i64,
+    /// The first moment no more.
+    pub to: i64,
+}
+
+/// How many decisions there are.
+pub async fn count(db: &impl ConnectionTrait, span: Span<'_>) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) AS n FROM decision WHERE policy = $1 AND at >= $2 AND at < $3";
+    let count = number(db, sql, values![span.policy, span.from, span.to]).await?;
+    Ok(count.unwrap_or(0))
+}
+
+/// Decisions in the order they were made, to be asked about again.
+pub async fn recorded(
+    db: &impl ConnectionTrait,
+    span: Span<'_>,
+    page: Page<'_>,
+) -> Result<Vec<Recorded>, StoreError> {
+    let sql = "SELECT id, asset, revision, facts, verdict, at FROM decision \
+               WHERE policy = $1 AND at >= $2 AND at < $3 AND id > $4 ORDER BY id LIMIT $5";
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let after = page.after.unwrap_or_default();
+    let values = values![span.policy, span.from, span.to, after, limit];
+    let rows: Vec<RecordedRow> = all(db, sql, values).await?;
+    Ok(rows.into_iter().map(RecordedRow::told).collect())
+}
+
+/// The latest decisions of a policy, newest first.
+pub async fn latest(
+    db: &impl ConnectionTrait,
+    policy: &str,
+    limit: i64,
+) -> Result<Vec<Recorded>, StoreError> {
+    let sql = "SELECT id, asset, revision, facts, verdict, at FROM decision \
+               WHERE policy = $1 ORDER BY id DESC LIMIT $2";
+    let rows: Vec<RecordedRow> = all(db, sql, values![policy, limit]).await?;
+    Ok(rows.into_iter().map(RecordedRow::told).collect())
+}
+
+#[derive(FromQueryResult)]
+struct RecordedRow {
+    id: String,
+    asset: String,
+    revision: String,
+    facts: String,
+    verdict: String,
+    at: i64,
+}
+
+impl RecordedRow {
+    fn told(self) -> Recorded {
+        Recorded {
+            decision: self.id,
+            asset: self.asset,
+            at: Timestamp(self.at),
+            revision: self.revision,
+            facts: self.facts,
+            verdict: self.verdict,
+        }
+    }
 }

@@ -19,6 +19,14 @@ pub async fn get(db: &impl ConnectionTrait, name: &str) -> Result<Option<String>
     Ok(row.map(|row| row.value))
 }
 
+/// Sets a value.
+pub async fn put(db: &impl ConnectionTrait, name: &str, value: &str) -> Result<(), StoreError> {
+    let sql = "INSERT INTO setting (name, value) VALUES ($1, $2) \
+               ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value";
+    execute(db, sql, values![name, value]).await?;
+    Ok(())
+}
+
 /// The value that is there, or else this one, set now; of several processes that ask at once all get the same.
 pub async fn get_or_set(
     db: &impl ConnectionTrait,
