@@ -77,6 +77,27 @@ async function checkWidth(page, where) {
   if (wide > screen) wrong(where, `is ${wide} px wide on a screen of ${screen} px`);
 }
 
+/** Asks the server for a change, as the person who looks. */
+async function ask(page, method, path, body) {
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const answer = await page.request.fetch(`${BASE_URL}${path}`, { method, headers, ...(body === undefined ? {} : { data: body }) });
+  if (!answer.ok()) throw new Error(`${method} ${path} was answered ${answer.status()}: ${await answer.text()}`);
+  return answer;
+}
+
+/** Stores a workflow, starts a run of it, and waits until it stands so. */
+async function begin(page, name, source, state) {
+  await ask(page, 'POST', '/api/v1/workflows', { name, source });
+  const { id } = await (await ask(page, 'POST', '/api/v1/runs', { workflow: name, event: {} })).json();
+  const until = Date.now() + PATIENCE_MS;
+  for (let run = {}; run.state !== state; ) {
+    if (Date.now() > until) throw new Error(`the run of ${name} is ${run.state}, not ${state}`);
+    await page.waitForTimeout(200);
+    run = await (await ask(page, 'GET', `/api/v1/runs/${id}`)).json();
+  }
+  return id;
+}
+
 /** Presses a button and says yes to what it asks. */
 async function confirm(place, button, yes) {
   await place.getByRole('button', { name: button, exact: true }).click();
@@ -166,6 +187,40 @@ const SIGHTS = [
   { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
   { name: 'maintenance', at: '/heatmap/maintenance', texts: [/nothing planned/] },
   { name: 'runs', at: '/runs', texts: [RUN] },
+  {
+    name: 'waiting',
+    at: '/runs',
+    texts: [RUN],
+    async more(page, where) {
+      const id = await begin(page, 'dashboard_waits', 'fn run(event) {\n    sleep("9h");\n}\n', 'waiting');
+      await page.goto(`${BASE_URL}/#/runs/${id}`);
+      await sees(page, where, [/Why it is where it is/, /waits for time/, /it sleeps/i, /^now$/]);
+      await page.getByText('The script, and how far it came').click();
+      await sees(page, where, [/waits: Sleep/]);
+      await confirm(page, 'Cancel the run', 'Cancel the run');
+      await page.locator('h1 + *').getByText('cancelled').waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'the run is not cancelled'));
+      await page.getByRole('button', { name: 'Begin again' }).waitFor({ timeout: PATIENCE_MS });
+    },
+  },
+  {
+    name: 'dead_letters',
+    at: '/dead_letters',
+    everywhere: true,
+    texts: [/^Dead letters$/],
+    async more(page, where) {
+      // What changes the server is done once.
+      if (where !== 'dead_letters') return;
+      await begin(page, 'dashboard_fails', 'fn run(event) {\n    step("simulate", #{ design: "no-such-design" });\n}\n', 'failed');
+      await page.reload();
+      await sees(page, where, [/of a run of dashboard fails/, /no-such-design/]);
+      await confirm(page, 'Redrive', 'Begin a new run');
+      await page.getByText('Begun again as').getByRole('link').click();
+      await sees(page, where, [/Dashboard fails/, /begun again from/]);
+      await page.goto(`${BASE_URL}/#/dead_letters`);
+      await page.getByLabel('also those begun again').check();
+      await sees(page, where, [/begun again as this run/]);
+    },
+  },
   {
     name: 'decisions',
     at: '/decisions',

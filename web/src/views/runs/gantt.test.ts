@@ -12,7 +12,7 @@ function entry(position: string, kind: string, asked: number, answered?: number,
 }
 
 function step(position: string, kind: string, more: object): Schemas['StepView'] {
-  return { position, kind, state: 'done', attempt: 1, input: {}, progress: 1, phase: '', artifacts: {}, ...more } as Schemas['StepView'];
+  return { position, kind, state: 'done', attempt: 1, input: {}, progress: 1, phase: '', artifacts: {}, ...more };
 }
 
 describe('rows', () => {
@@ -59,6 +59,11 @@ describe('rows', () => {
   it('keep steps whose journal lines are on another page', () => {
     const rows = rowsOf([], [step('2', 'slice', { started_at: at(1), ended_at: at(2) }), step('3', 'make', {})], [], T0);
     expect(rows.map((row) => row.position)).toEqual(['2']);
+  });
+
+  it('say what undoes something', () => {
+    const [row] = rowsOf([entry('30', 'allocate', 0, 2, { undo: true })], [step('30', 'allocate', { started_at: at(1), ended_at: at(2) })], [], T0);
+    expect(row?.name).toBe('Undo: Relieve');
   });
 
   it('call a refused part refused', () => {

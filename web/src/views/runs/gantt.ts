@@ -80,7 +80,7 @@ function stepRow(step: Step, entry: Entry | undefined, builds: readonly Build[],
   if (begun !== undefined) bars.push(...afterClaim(step, { from: begun, to: until }, builds));
   return {
     position: step.position,
-    name: stepName(step.kind),
+    name: entry?.undo ? `Undo: ${stepName(step.kind)}` : stepName(step.kind),
     line: entry?.line ?? undefined,
     bars: bars.filter((bar) => bar.to > bar.from || bar.phase === 'working'),
     state: judged(step),
