@@ -10,6 +10,8 @@ mod m20261125_000002_rollout;
 mod m20261125_000003_durable_runs;
 mod m20261125_000005_uploads;
 mod m20261125_000005b_dispatch;
+mod m20261125_000006_triggers;
+mod m20261125_000006b_listing;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -24,6 +26,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000003_durable_runs::Migration),
             Box::new(m20261125_000005_uploads::Migration),
             Box::new(m20261125_000005b_dispatch::Migration),
+            Box::new(m20261125_000006_triggers::Migration),
+            Box::new(m20261125_000006b_listing::Migration),
         ]
     }
 }

@@ -24,6 +24,7 @@ pub struct Config {
     pub policy: Policy,
     pub artifacts: Artifacts,
     pub webhook: Webhook,
+    pub triggers: Triggers,
 }
 
 macro_rules! sections {
@@ -62,6 +63,8 @@ sections! {
     }
     /// Where the outbox is delivered.
     Webhook { url: String }
+    /// How far triggers look back.
+    Triggers { missed_after_s: u32, catch_up: usize, max_queued: u32 }
 }
 
 /// Why the settings cannot be used.
@@ -159,6 +162,11 @@ impl Config {
         }
         if self.queue.concurrency == 0 {
             return Err(Error::custom("`queue.concurrency` must be at least 1"));
+        }
+        if self.triggers.missed_after_s < 5 {
+            return Err(Error::custom(
+                "`triggers.missed_after_s` must be at least 5, as triggers are looked at once a second",
+            ));
         }
         if !["folder", "s3"].contains(&self.artifacts.store.as_str()) {
             return Err(Error::custom("`artifacts.store` must be `folder` or `s3`"));

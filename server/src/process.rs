@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use workflows::run::trigger::Patience;
 use workflows::script::shipped;
 use workflows::steps::registry;
 
@@ -22,7 +23,8 @@ use crate::artifacts::{ArtifactError, Artifacts};
 use crate::first_token::FirstToken;
 use crate::host::{ArtifactBytes, Trouble};
 use crate::jobs::{
-    Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads, run_workers,
+    TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads,
+    fire_triggers, run_workers,
 };
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
@@ -249,6 +251,17 @@ fn start_chores(
             Ok(())
         }
     }));
+    let firing = app.clone();
+    let limits = trigger_limits(app);
+    tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
+        let app = firing.clone();
+        async move {
+            if fire_triggers(&app.db, app.now_ms(), &limits).await? > 0 {
+                app.queue.notify_local();
+            }
+            Ok(())
+        }
+    }));
     let flushing = app.clone();
     let pause = Duration::from_millis(app.config.telemetry.flush_ms);
     tasks.spawn(every(pause, stopped.clone(), move || {
@@ -262,6 +275,17 @@ fn start_chores(
             let app = ticking.clone();
             async move { tick_once(&app).await }
         }));
+    }
+}
+
+fn trigger_limits(app: &App) -> TriggerLimits {
+    let settings = &app.config.triggers;
+    TriggerLimits {
+        patience: Patience {
+            missed_after_ms: i64::from(settings.missed_after_s) * 1_000,
+            catch_up: settings.catch_up,
+        },
+        queued: i64::from(settings.max_queued),
     }
 }
 

@@ -19,8 +19,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
     enrolments, events, fleet, flips, health, leases, localities, migrate, models, outcomes, parts,
-    policies, predictions, replays, restarts, rules, runs, technicians, telemetry, tokens, twin,
-    uploads, webhook_deliveries, why, windows, work_orders, workflows,
+    policies, predictions, replays, restarts, rules, runs, technicians, telemetry, tokens,
+    triggers, twin, uploads, webhook_deliveries, why, windows, work_orders, workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
@@ -172,6 +172,13 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(migrate::migrate_workflow))
         .routes(routes!(dead_letters::list_dead_letters))
         .routes(routes!(dead_letters::redrive_dead_letter))
+        .routes(routes!(triggers::list_triggers))
+        .routes(routes!(
+            triggers::get_trigger,
+            triggers::put_trigger,
+            triggers::delete_trigger
+        ))
+        .routes(routes!(triggers::list_ticks))
         .routes(routes!(events::list_events, events::create_event))
         .routes(routes!(events::stream_events))
         .routes(routes!(artifacts::list_artifacts))

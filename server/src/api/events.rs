@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Query};
-use crate::store::{self, events::event};
+use crate::store::{self, events::EventFilter, events::event};
 
 /// A recorded fact.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +40,7 @@ pub struct EventList {
     instance: String,
     /// This page.
     events: Vec<EventView>,
-    /// `after` of the next page; ask again later if the page was empty.
+    /// `after` of the next page; ask again later if it is the one you sent.
     next: i64,
 }
 
@@ -56,6 +56,10 @@ pub struct EventQuery {
     pub limit: Option<u64>,
     /// The history the number comes from; another one answers 410.
     pub instance: Option<String>,
+    /// Only those of this sort. Of a rare one a page may be empty and the list go on all the same.
+    pub name: Option<String>,
+    /// Only those about this.
+    pub subject: Option<String>,
 }
 
 /// A fact from outside, for runs that wait for it.
@@ -96,8 +100,11 @@ pub async fn list_events(
         ));
     }
     let after = query.after.unwrap_or(0);
-    let rows = store::events::after(&app.db.read, after, limit).await?;
-    let next = rows.last().map_or(after, |row| row.seq);
+    let only = EventFilter {
+        name: query.name.as_deref(),
+        subject: query.subject.as_deref(),
+    };
+    let (rows, next) = store::events::matching(&app.db.read, only, after, limit).await?;
     let events = rows.iter().map(EventView::read).collect::<ApiResult<_>>()?;
     Ok(Json(EventList {
         instance: app.instance.clone(),
@@ -197,5 +204,54 @@ impl EventView {
             subject: row.subject.clone(),
             payload: serde_json::from_str(&row.payload).map_err(ApiError::internal)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Role;
+    use crate::testing::TestServer;
+
+    #[tokio::test]
+    async fn facts_are_found_by_sort_and_subject() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Engineer, "ada").await;
+        let tx = store::begin(&server.app.db.write)
+            .await
+            .expect("a transaction");
+        for n in 0..6 {
+            let (name, subject) = (["odd", "even"][n % 2], ["a", "b", "c"][n % 3]);
+            let told = store::events::record(&tx, 0, name, subject, &json!(n)).await;
+            told.expect("recorded");
+        }
+        tx.commit().await.expect("a commit");
+        // A sort of which there was one long before the next.
+        let db = &server.app.db.write;
+        let sql =
+            "INSERT INTO event (seq, at, name, subject, payload) VALUES ($1, 0, 'odd', 'z', '9')";
+        store::database::execute(db, sql, vec![30_000_i64.into()])
+            .await
+            .expect("inserted");
+        let ask = async |query: &str| {
+            let path = format!("/api/v1/events?{query}");
+            let page = server.ask("GET", &path, &token, "").await.json();
+            let events = page["events"].as_array().expect("events").iter();
+            let told: Vec<i64> = events
+                .map(|e| e["payload"].as_i64().expect("a number"))
+                .collect();
+            (told, page["next"].as_i64().expect("a number"))
+        };
+        assert_eq!(ask("name=even").await.0, [1, 3, 5]);
+        assert_eq!(ask("subject=a").await.0, [0, 3]);
+        assert_eq!(ask("subject=a&name=even").await.0, [3]);
+        assert_eq!(ask("subject=nobody").await, (vec![], 0));
+        let (first, next) = ask("name=odd&limit=2").await;
+        assert_eq!(first, [0, 2]);
+        let (second, next) = ask(&format!("name=odd&limit=2&after={next}")).await;
+        assert_eq!(second, [4], "only so many numbers are looked at");
+        let (third, next) = ask(&format!("name=odd&limit=2&after={next}")).await;
+        assert_eq!((third, next), (vec![9], 30_000), "and the list goes on");
+        assert_eq!(ask(&format!("name=odd&after={next}")).await, (vec![], next));
     }
 }

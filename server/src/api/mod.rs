@@ -34,6 +34,7 @@ mod start;
 pub mod technicians;
 pub mod telemetry;
 pub mod tokens;
+pub mod triggers;
 pub mod twin;
 pub mod uploads;
 pub mod webhook_deliveries;

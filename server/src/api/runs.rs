@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, journal, runs::run, steps::step};
+use crate::store::{self, journal, runs::RunFilter, runs::run, steps::step};
 
 /// A run to be started.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -223,6 +223,20 @@ pub struct EntryView {
 pub struct JournalView {
     /// In the order the script made the calls.
     entries: Vec<EntryView>,
+    /// Where it goes on.
+    next: Option<String>,
+}
+
+/// Which part of a journal.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct JournalQuery {
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub after: Option<i64>,
+    /// How many at most, 1 to 500; 500 if not said.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
 }
 
 /// Which runs.
@@ -232,6 +246,16 @@ pub struct RunQuery {
     /// Only those in this state.
     #[param(inline)]
     pub state: Option<RunStateView>,
+    /// Only those of this workflow.
+    pub workflow: Option<String>,
+    /// Only those whose event names this asset.
+    pub asset: Option<String>,
+    /// Only those started at this moment or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub from: Option<Timestamp>,
+    /// Only those started before this moment.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub to: Option<Timestamp>,
     /// `next` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 500; 100 if not said.
@@ -247,13 +271,19 @@ pub async fn list_runs(
     _: auth::Reader,
     Query(query): Query<RunQuery>,
 ) -> ApiResult<Json<RunList>> {
+    let only = RunFilter {
+        state: query.state.map(RunStateView::name),
+        workflow: query.workflow.as_deref(),
+        asset: query.asset.as_deref(),
+        from: query.from.map(|at| at.0),
+        to: query.to.map(|at| at.0),
+    };
     let paging = PageQuery {
         after: query.after,
         limit: query.limit,
     };
     let page = paging.page()?;
-    let state = query.state.map(RunStateView::name);
-    let rows = store::runs::list(&app.db.read, state, page).await?;
+    let rows = store::runs::list(&app.db.read, only, page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
     let runs = rows
@@ -322,18 +352,26 @@ fn cause<'a>(app: &App, body: &'a NewRunBody) -> ApiResult<Option<(&'a str, i64)
     }
 }
 
-/// What a run has been told so far.
+/// What a run has been told so far, page by page: a journal may hold 10,000 entries.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/journal", tag = "runs",
-    params(("id" = String, Path)), responses((status = 200, body = JournalView)))]
+    params(("id" = String, Path), JournalQuery), responses((status = 200, body = JournalView)))]
 pub async fn get_journal(
     app: App,
     _: auth::Reader,
     Path(id): Path<String>,
+    Query(query): Query<JournalQuery>,
 ) -> ApiResult<Json<JournalView>> {
+    let paging = PageQuery {
+        after: None,
+        limit: Some(query.limit.unwrap_or(500)),
+    };
+    let page = paging.page()?;
     store::runs::get(&app.db.read, &id).await?;
-    let rows = journal::of_run(&app.db.read, &id).await?;
+    let rows = journal::page(&app.db.read, &id, query.after, page.limit).await?;
+    let last = rows.last().map(|row| row.ordinal.to_string());
+    let next = PageQuery::next(page, rows.len(), last.as_deref()).map(str::to_owned);
     let entries = rows.iter().map(EntryView::read).collect::<ApiResult<_>>()?;
-    Ok(Json(JournalView { entries }))
+    Ok(Json(JournalView { entries, next }))
 }
 
 /// How a run is to be stopped.
@@ -418,20 +456,26 @@ impl RunView {
         let made = store::artifacts::of_run(db, id).await?;
         let again = store::restarts::of(db, id).await?;
         let children = store::children::of(db, id).await?;
+        // The order of the script's calls, which the journal keeps.
+        let order: BTreeMap<&str, usize> = entries
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| (entry.position.as_str(), place))
+            .collect();
+        let mut artifacts: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+        for one in &made {
+            let of_step = artifacts.entry(&one.position).or_default();
+            of_step.insert(one.name.clone(), one.digest.clone());
+        }
         let mut steps = Vec::new();
         for step in rows {
-            let entry = entries.iter().find(|e| e.position == step.position);
+            let entry = order.get(&*step.position).map(|&place| &entries[place]);
             let mut view = StepView::read(&step)?;
             view.read_outcome(app, entry).await?;
-            let of_step = made.iter().filter(|a| a.position == step.position);
-            view.artifacts = of_step
-                .map(|a| (a.name.clone(), a.digest.clone()))
-                .collect();
+            view.artifacts = artifacts.remove(&*step.position).unwrap_or_default();
             steps.push(view);
         }
-        // The order of the script's calls, which the journal keeps.
-        let order = |position: &str| entries.iter().position(|e| e.position == position);
-        steps.sort_by_key(|s| order(&s.position));
+        steps.sort_by_key(|s| order.get(&*s.position));
         let waiting = entries
             .iter()
             .filter(|e| e.outcome.is_none() && row.ended_at.is_none());
@@ -537,4 +581,128 @@ async fn whole(app: &App, value: Value) -> ApiResult<Value> {
 
 fn json(text: &str) -> ApiResult<Value> {
     serde_json::from_str(text).map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::Role;
+    use crate::testing::TestServer;
+
+    async fn start(server: &TestServer, token: &str, workflow: &str, asset: &str) -> String {
+        let body = json!({ "workflow": workflow, "event": { "asset": asset } }).to_string();
+        let run = server.ask("POST", "/api/v1/runs", token, &body).await;
+        assert_eq!(run.status, 201, "{:?}", run.body);
+        run.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    #[tokio::test]
+    async fn runs_are_found_by_workflow_asset_state_and_time() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Engineer, "ada").await;
+        for name in ["v", "w"] {
+            let body = json!({ "name": name, "source": "fn run(event) { 1 }" }).to_string();
+            server.ask("POST", "/api/v1/workflows", &token, &body).await;
+        }
+        let mut runs = Vec::new();
+        let mut times = Vec::new();
+        for (workflow, asset) in [("v", "a"), ("v", "b"), ("w", "a"), ("v", "a")] {
+            times.push(server.app.clock.now());
+            runs.push(start(&server, &token, workflow, asset).await);
+            server.app.clock.advance(60_000);
+        }
+        let tx = store::begin(&server.app.db.write)
+            .await
+            .expect("a transaction");
+        let ended = store::runs::RunEnd::Succeeded(Value::Null);
+        store::runs::end(&tx, server.app.now_ms(), &runs[0], &ended)
+            .await
+            .expect("ended");
+        tx.commit().await.expect("a commit");
+        let (from, to) = (times[1], times[3]);
+        for (query, found) in [
+            ("", &[3, 2, 1, 0][..]),
+            ("workflow=v", &[3, 1, 0]),
+            ("asset=a", &[3, 2, 0]),
+            ("workflow=v&asset=a&state=running", &[3]),
+            ("state=succeeded", &[0]),
+            (&format!("from={from}"), &[3, 2, 1]),
+            (&format!("from={from}&to={to}"), &[2, 1]),
+            (&format!("to={to}&asset=a"), &[2, 0]),
+            ("workflow=none", &[]),
+        ] {
+            // Page by page, so that what is filtered is also what is counted.
+            let (mut after, mut seen) = (String::new(), Vec::new());
+            loop {
+                let path = format!("/api/v1/runs?limit=1&{query}{after}");
+                let page = server.ask("GET", &path, &token, "").await;
+                assert_eq!(page.status, 200, "{query}: {:?}", page.body);
+                let page = page.json();
+                let ids = page["runs"].as_array().expect("runs").iter();
+                seen.extend(ids.map(|run| run["id"].as_str().expect("an id").to_owned()));
+                let Some(next) = page["next"].as_str() else {
+                    break;
+                };
+                after = format!("&after={next}");
+            }
+            let expected: Vec<&String> = found.iter().map(|&n| &runs[n]).collect();
+            assert_eq!(seen.iter().collect::<Vec<_>>(), expected, "{query}");
+        }
+        let malformed = server
+            .ask("GET", "/api/v1/runs?from=yesterday", &token, "")
+            .await;
+        assert_eq!(malformed.problem(400), "malformed_query");
+    }
+
+    #[tokio::test]
+    async fn a_long_journal_is_read_page_by_page() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Engineer, "ada").await;
+        let body = r#"{"name":"w","source":"fn run(event) { 1 }"}"#;
+        server.ask("POST", "/api/v1/workflows", &token, body).await;
+        let run = start(&server, &token, "w", "a").await;
+        let input = Value::Null;
+        let positions: Vec<String> = (1..=1_203).map(|n| n.to_string()).collect();
+        let entries: Vec<_> = positions
+            .iter()
+            .map(|position| journal::NewEntry {
+                position,
+                kind: "now",
+                input: &input,
+                input_digest: "",
+                line: None,
+                due: None,
+                outcome: None,
+            })
+            .collect();
+        let tx = store::begin(&server.app.db.write)
+            .await
+            .expect("a transaction");
+        journal::append(&tx, 0, &run, &entries)
+            .await
+            .expect("appended");
+        tx.commit().await.expect("a commit");
+        let (mut after, mut seen, mut pages) = (String::new(), Vec::new(), 0);
+        loop {
+            let path = format!("/api/v1/runs/{run}/journal{after}");
+            let page = server.ask("GET", &path, &token, "").await.json();
+            let entries = page["entries"].as_array().expect("entries").iter();
+            seen.extend(entries.map(|e| e["position"].as_str().expect("a position").to_owned()));
+            pages += 1;
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            after = format!("?after={next}");
+        }
+        assert_eq!((seen, pages), (positions, 3));
+        for query in ["limit=0", "limit=501", "after=x"] {
+            let path = format!("/api/v1/runs/{run}/journal?{query}");
+            assert_eq!(
+                server.ask("GET", &path, &token, "").await.problem(400),
+                "malformed_query"
+            );
+        }
+    }
 }

@@ -278,7 +278,7 @@ impl Slice {
             Ok(report) => report,
             Err(violations) => {
                 for violation in violations.iter().take(SHOWN_VIOLATIONS) {
-                    eprintln!("{violation}");
+                    output::note(&violation.to_string());
                 }
                 bail!(
                     "G-code of `{name}` breaks {} safety rules; nothing was written",

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::output;
 use crate::config::Config;
 use crate::store::Database;
 
@@ -18,8 +19,10 @@ impl Migrate {
         std::fs::create_dir_all(&config.server.data)?;
         super::block_on(async {
             let db = Database::open(&config.database_url()).await?;
-            println!("the {} database is at the newest schema", db.name());
-            Ok(())
+            output::line(&format!(
+                "the {} database is at the newest schema",
+                db.name()
+            ))
         })
     }
 }

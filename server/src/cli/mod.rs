@@ -87,8 +87,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::ClosedEarly>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("forewright: {error:#}");
+            output::note(&format!("forewright: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -108,5 +109,7 @@ fn log_to_stderr(default: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of a closed standard error there, and die of it.
+        .log_internal_errors(false)
         .init();
 }

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::output;
+
 /// Print the REST API's document.
 #[derive(Debug, Args)]
 pub struct Openapi {}
@@ -9,7 +11,6 @@ pub struct Openapi {}
 impl Openapi {
     /// Prints it.
     pub fn run(self) -> anyhow::Result<()> {
-        println!("{}", crate::router::document().to_pretty_json()?);
-        Ok(())
+        output::line(&crate::router::document().to_pretty_json()?)
     }
 }

@@ -1,6 +1,9 @@
 //! What commands show: progress on standard error, results and one JSON document on standard output.
+//!
+//! Whoever reads them may stop early (`forewright … | head`). Then a command ends without a word, and one that has said
+//! something on standard error goes on.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +30,7 @@ impl Progress {
         let what = what.into();
         let bar = std::io::stderr().is_terminal().then(|| bar(&what));
         if bar.is_none() {
-            eprintln!("{what} …");
+            note(&format!("{what} …"));
         }
         Self {
             what,
@@ -42,7 +45,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position((share * PARTS as f64) as u64);
         } else if self.last_line.elapsed() >= BETWEEN_LINES {
-            eprintln!("{}: {:.0} %", self.what, share * 100.0);
+            note(&format!("{}: {:.0} %", self.what, share * 100.0));
             self.last_line = Instant::now();
         }
         ControlFlow::Continue(())
@@ -66,6 +69,11 @@ fn bar(what: &str) -> ProgressBar {
     bar
 }
 
+/// Whoever read the result stopped reading: nobody is left to tell anything.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the result")]
+pub struct ClosedEarly;
+
 /// Prints one JSON document.
 pub fn json(document: &impl Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(document)?)
@@ -73,7 +81,16 @@ pub fn json(document: &impl Serialize) -> anyhow::Result<()> {
 
 /// Prints a line of the result.
 pub fn line(text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("failed to print the result")
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ClosedEarly.into()),
+        printed => printed.context("failed to print the result"),
+    }
+}
+
+/// Says something beside the result; nobody need listen.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints facts, one a line, their values in one column.

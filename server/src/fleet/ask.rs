@@ -192,7 +192,10 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
-    use crate::store::{Page, runs::RunEnd};
+    use crate::store::{
+        Page,
+        runs::{RunEnd, RunFilter},
+    };
 
     const HOUR_MS: i64 = 3_600_000;
 
@@ -292,7 +295,7 @@ mod tests {
         let app = hall(folder.path()).await;
         let ask = || async { ask_policy(&app, &[prediction("a")]).await.unwrap() };
         tokio::join!(ask(), ask(), ask(), ask());
-        let runs = store::runs::list(&app.db.read, None, Page::ALL).await;
+        let runs = store::runs::list(&app.db.read, RunFilter::default(), Page::ALL).await;
         assert_eq!(runs.unwrap().len(), 1);
     }
 

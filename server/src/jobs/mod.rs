@@ -5,6 +5,7 @@ mod deliver_outbox;
 mod execute_step;
 mod expire_leases;
 mod expire_uploads;
+mod fire_triggers;
 mod workers;
 
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod cancel_tests;
 pub use deliver_outbox::{Webhook, deliver_outbox};
 pub use expire_leases::expire_leases;
 pub use expire_uploads::expire_uploads;
+pub use fire_triggers::{FireError, TriggerLimits, fire_triggers, schedule};
 pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};
 #[cfg(test)]
 mod chain_tests;

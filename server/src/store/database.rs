@@ -249,6 +249,18 @@ pub fn new_id(now_ms: i64) -> String {
     uuid::Uuid::new_v7(moment).to_string()
 }
 
+/// What every name given at this moment or later sorts after, and every earlier one before.
+#[must_use]
+pub fn first_id_of(ms: i64) -> String {
+    // A version 7 id begins with 48 bits of milliseconds.
+    let ms = ms.clamp(0, (1 << 48) - 1);
+    format!(
+        "{:08x}-{:04x}-0000-0000-000000000000",
+        ms >> 16,
+        ms & 0xffff
+    )
+}
+
 /// The sha256 of some bytes, in hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -359,4 +371,18 @@ pub(crate) fn to_json<T: Serialize + ?Sized>(
     value: &T,
 ) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|source| StoreError::Corrupt { what, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_by_their_moment() {
+        for ms in [0, 1, 65_535, 65_536, 1_767_225_600_123, (1 << 48) - 2] {
+            assert!(new_id(ms) > first_id_of(ms), "{ms}");
+            assert!(new_id(ms) < first_id_of(ms + 1), "{ms}");
+        }
+        assert!(first_id_of(i64::MIN) < new_id(0) && new_id(5) < first_id_of(i64::MAX));
+    }
 }

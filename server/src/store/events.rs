@@ -236,6 +236,50 @@ pub async fn after(
         .await?)
 }
 
+/// Which facts are listed; what is absent is not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventFilter<'a> {
+    /// Of this sort.
+    pub name: Option<&'a str>,
+    /// About this.
+    pub subject: Option<&'a str>,
+}
+
+/// Of some sort or about something, the facts after a number, in order, and the number up to which was looked.
+///
+/// Facts about one thing are found by their index. A sort has none, which every recorded fact would pay for: of a rare
+/// one only so many numbers are looked at, and the list goes on from there.
+pub async fn matching(
+    db: &impl ConnectionTrait,
+    only: EventFilter<'_>,
+    after: i64,
+    limit: u64,
+) -> Result<(Vec<event::Model>, i64), StoreError> {
+    use sea_orm::{ColumnTrait, QueryFilter, QueryOrder};
+    let mut find = event::Entity::find()
+        .filter(event::Column::Seq.gt(after))
+        .order_by_asc(event::Column::Seq)
+        .limit(limit);
+    let mut looked_at = None;
+    if let Some(subject) = only.subject {
+        find = find.filter(event::Column::Subject.eq(subject));
+    } else if only.name.is_some() {
+        let upto = latest(db).await?.min(after.saturating_add(LOOKED_AT));
+        find = find.filter(event::Column::Seq.lte(upto));
+        looked_at = Some(upto.max(after));
+    }
+    if let Some(name) = only.name {
+        find = find.filter(event::Column::Name.eq(name));
+    }
+    let rows = find.all(db).await?;
+    let last = rows.last().map_or(after, |row| row.seq);
+    let is_full = rows.len() as u64 == limit;
+    Ok((rows, looked_at.filter(|_| !is_full).unwrap_or(last)))
+}
+
+/// How many numbers are looked at for facts of a sort.
+const LOOKED_AT: i64 = 20_000;
+
 /// The number of the latest fact, 0 before the first.
 pub async fn latest(db: &impl ConnectionTrait) -> Result<i64, StoreError> {
     let seq = number(db, "SELECT MAX(seq) AS n FROM event", values![]).await?;

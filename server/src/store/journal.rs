@@ -111,6 +111,23 @@ pub async fn of_run(
         .await?)
 }
 
+/// A part of a run's journal, in the order the script made the calls: what comes after an ordinal.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    run: &str,
+    after: Option<i64>,
+    limit: u64,
+) -> Result<Vec<journal::Model>, StoreError> {
+    use sea_orm::QuerySelect;
+    Ok(journal::Entity::find()
+        .filter(journal::Column::RunId.eq(run))
+        .filter(journal::Column::Ordinal.gt(after.unwrap_or(-1)))
+        .order_by_asc(journal::Column::Ordinal)
+        .limit(limit)
+        .all(db)
+        .await?)
+}
+
 /// The unanswered calls of a run that are due.
 pub async fn overdue(
     db: &impl ConnectionTrait,

@@ -41,10 +41,11 @@ pub mod standing;
 pub mod steps;
 pub mod technicians;
 pub mod tokens;
+pub mod triggers;
 pub mod uploads;
 pub mod windows;
 pub mod work_orders;
 
-pub use database::{Database, Page, StoreError, begin, new_id, sha256_hex};
+pub use database::{Database, Page, StoreError, begin, first_id_of, new_id, sha256_hex};
 pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
 pub(crate) use table::values;

@@ -7,7 +7,9 @@ use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
 use super::database::{execute, from_json, notify, to_json};
 use super::scripts::Scripts;
-use super::{Page, StoreError, audit, builds, children, events, new_id, steps, windows};
+use super::{
+    Page, StoreError, audit, builds, children, events, first_id_of, new_id, steps, windows,
+};
 
 table!(
     /// Runs; `event`, `result` and `failure` are JSON, `asset` is the event's.
@@ -118,20 +120,43 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<run::Model, Stor
     row.ok_or_else(|| StoreError::unknown("run", id))
 }
 
-/// Runs, newest first, of any state or of one.
+/// Which runs are listed; what is absent is not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunFilter<'a> {
+    /// In this state.
+    pub state: Option<&'a str>,
+    /// Of this workflow.
+    pub workflow: Option<&'a str>,
+    /// About this asset.
+    pub asset: Option<&'a str>,
+    /// Started at this moment or later.
+    pub from: Option<i64>,
+    /// Started before this moment.
+    pub to: Option<i64>,
+}
+
+/// Runs, newest first. State, workflow and asset each have an index that ends in the id, which begins with the moment
+/// of the start: so a span of time is a span of ids, and every list is read in order from where it goes on.
 pub async fn list(
     db: &impl ConnectionTrait,
-    state: Option<&str>,
+    only: RunFilter<'_>,
     page: Page<'_>,
 ) -> Result<Vec<run::Model>, StoreError> {
+    use run::Column;
+    let equal = |column: Column, value: Option<&str>| value.map(|value| column.eq(value));
+    let conditions = [
+        equal(Column::State, only.state),
+        equal(Column::Workflow, only.workflow),
+        equal(Column::Asset, only.asset),
+        only.from.map(|from| Column::Id.gte(first_id_of(from))),
+        only.to.map(|to| Column::Id.lt(first_id_of(to))),
+        page.after.map(|after| Column::Id.lt(after)),
+    ];
     let mut find = run::Entity::find()
-        .order_by_desc(run::Column::Id)
+        .order_by_desc(Column::Id)
         .limit(page.limit);
-    if let Some(state) = state {
-        find = find.filter(run::Column::State.eq(state));
-    }
-    if let Some(after) = page.after {
-        find = find.filter(run::Column::Id.lt(after));
+    for condition in conditions.into_iter().flatten() {
+        find = find.filter(condition);
     }
     Ok(find.all(db).await?)
 }

@@ -27,6 +27,8 @@
 mod calls;
 #[cfg(test)]
 mod cancel_tests;
+mod cron;
+mod cron_field;
 mod host;
 mod journal;
 pub mod machine;
@@ -37,10 +39,13 @@ mod restart;
 mod restart_tests;
 #[cfg(test)]
 mod tests;
+pub mod trigger;
 pub mod why;
 
 pub(crate) use calls::STEP_OPTIONS;
 pub use calls::{Call, StepOptions, WaitingFor};
+pub use cron::{Cron, zone_named};
+pub use cron_field::CronError;
 pub(crate) use host::FUNCTIONS;
 pub use journal::{
     CallOutcome, Entry, INLINE_LIMIT_BYTES, Journal, StepFailure, inline_stored, outline_large,

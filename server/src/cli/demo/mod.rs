@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::cell::DefectArgument;
+use super::output;
 use plan::Demonstration;
 use show::Show;
 use source::Source;
@@ -68,11 +69,11 @@ impl Demo {
             }
         };
         collect::write_report(&self.out, &report)?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            show.summary(&self.out, &report)?;
-        }
+        // Whether anybody reads it or not, the stand is taken down.
+        let shown = match self.json {
+            true => output::json(&report),
+            false => show.summary(&self.out, &report),
+        };
         if self.keep {
             // However this ends, the loop has closed.
             stand.mark_finished()?;
@@ -81,7 +82,8 @@ impl Demo {
                 .await
                 .context("failed to wait for ctrl-c")?;
         }
-        stand.finish().await
+        stand.finish().await?;
+        shown
     }
 
     /// What makes two demonstrations the same one.

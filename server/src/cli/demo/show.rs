@@ -12,6 +12,7 @@ use super::Demo;
 use super::collect::Report;
 use super::source::Source;
 use super::stand::Stand;
+use crate::cli::output;
 
 /// Writes to stderr, so that stdout is free for the report.
 pub(super) struct Show {
@@ -94,13 +95,11 @@ impl Show {
     }
 
     pub(super) fn summary(&self, out: &Path, report: &Report) -> anyhow::Result<()> {
-        println!();
-        println!(
-            "The loop closed in {:.1} s. {}",
+        output::line(&format!(
+            "\nThe loop closed in {:.1} s. {}\n",
             self.begun.elapsed().as_secs_f64(),
             report.headline
-        );
-        println!();
+        ))?;
         let mut files: Vec<_> = std::fs::read_dir(out)?
             .filter_map(Result::ok)
             .filter(|entry| entry.path().is_file())
@@ -108,8 +107,11 @@ impl Show {
             .filter(|name| name != "demo.json")
             .collect();
         files.sort();
-        println!("Results in {}: {}", out.display(), files.join(", "));
-        Ok(())
+        output::line(&format!(
+            "Results in {}: {}",
+            out.display(),
+            files.join(", ")
+        ))
     }
 
     pub(super) fn kept(&self, stand: &Stand) {
@@ -123,7 +125,7 @@ impl Show {
         if self.terminal {
             let _ = self.bars.println(text);
         } else {
-            eprintln!("{text}");
+            output::note(text);
         }
     }
 }
