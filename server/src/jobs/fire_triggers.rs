@@ -391,7 +391,7 @@ mod tests {
 
     async fn end_all(f: &Fresh) {
         for run in all_runs(f).await {
-            runs::end(&f.db.write, f.now(), &run.id, &RunEnd::Cancelled)
+            runs::end(&f.db.write, f.now(), &run.id, &RunEnd::Cancelled(Value::Null))
                 .await
                 .unwrap();
         }
