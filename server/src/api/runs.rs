@@ -675,6 +675,7 @@ mod tests {
                 line: None,
                 due: None,
                 outcome: None,
+                undo: false,
             })
             .collect();
         let tx = store::begin(&server.app.db.write)

@@ -372,7 +372,9 @@ mod tests {
         let alerts: Vec<Prediction> = names.iter().map(|n| prediction(n)).collect();
         let made = ask_policy(&app, &alerts).await.unwrap();
         assert_eq!(made.len(), 400, "each is decided on");
-        let runs = store::runs::list(db, None, Page::ALL).await.unwrap();
+        let runs = store::runs::list(db, RunFilter::default(), Page::ALL)
+            .await
+            .unwrap();
         assert_eq!(runs.len(), 1);
         let held = store::guards::suppressed(db, "see_to_a", "cooling of the hall").await;
         assert_eq!(held.unwrap(), 399);
@@ -383,7 +385,9 @@ mod tests {
         assert_eq!(stopped.count(), 399);
         app.clock.advance(61_000);
         ask_policy(&app, &alerts[1..3]).await.unwrap();
-        let runs = store::runs::list(db, None, Page::ALL).await.unwrap();
+        let runs = store::runs::list(db, RunFilter::default(), Page::ALL)
+            .await
+            .unwrap();
         assert_eq!(runs.len(), 2, "the window is over");
     }
 

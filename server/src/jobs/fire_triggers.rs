@@ -10,7 +10,7 @@ use workflows::run::{CronError, zone_named};
 use crate::store::runs::{self, NewRun};
 use crate::store::scripts::Scripts;
 use crate::store::triggers::{self, cron_trigger, trigger_tick};
-use crate::store::{self, Database, StoreError, events};
+use crate::store::{self, Database, StoreError, events, guards};
 
 /// How far triggers look back, and how much they may queue.
 #[derive(Debug, Clone, Copy)]
@@ -180,9 +180,13 @@ async fn start(
     trigger: &cron_trigger::Model,
     tick: i64,
 ) -> Result<Became, StoreError> {
-    let revision = match Scripts::Workflows.active(tx, &trigger.workflow).await {
+    let serving = match guards::may_start(tx).await {
+        Ok(()) => Scripts::Workflows.active(tx, &trigger.workflow).await,
+        Err(stopped) => Err(stopped),
+    };
+    let revision = match serving {
         Ok(revision) => revision,
-        Err(error @ StoreError::Unknown { .. }) => {
+        Err(error @ (StoreError::Unknown { .. } | StoreError::Refused { .. })) => {
             let reason = error.to_string();
             return Ok(Became::NotFired {
                 state: "refused",
@@ -330,6 +334,7 @@ mod tests {
         a_queue_has_an_end,
         a_workflow_that_is_gone_is_told_and_the_next_tick_comes,
         a_tick_that_was_dealt_with_never_fires_again,
+        the_kill_switch_stops_triggers_too,
     );
 
     const HOUR_MS: i64 = 3_600_000;
@@ -391,9 +396,14 @@ mod tests {
 
     async fn end_all(f: &Fresh) {
         for run in all_runs(f).await {
-            runs::end(&f.db.write, f.now(), &run.id, &RunEnd::Cancelled(Value::Null))
-                .await
-                .unwrap();
+            runs::end(
+                &f.db.write,
+                f.now(),
+                &run.id,
+                &RunEnd::Cancelled(Value::Null),
+            )
+            .await
+            .unwrap();
         }
     }
 
@@ -529,5 +539,21 @@ mod tests {
         assert_eq!(ticks(&f, "t").await, started(&[1]));
         let next = triggers::get(db, "t").await.unwrap().next_tick;
         assert_eq!(next, Some(f.now() + HOUR_MS), "and it goes on");
+    }
+
+    async fn the_kill_switch_stops_triggers_too(f: Fresh) {
+        hourly(&f, "t", "skip", "skip").await;
+        let db = &f.db.write;
+        let switch = async |why| guards::set_kill_switch(db, f.now(), "olga", why).await;
+        switch(Some("a fire")).await.unwrap();
+        f.advance(HOUR_MS);
+        assert_eq!(look(&f).await, 0);
+        let row = &triggers::ticks(db, "t", None, 1).await.unwrap()[0];
+        let reason = row.reason.as_deref().unwrap();
+        assert_eq!(row.state, "refused");
+        assert!(reason.starts_with("olga stopped all new runs"), "{reason}");
+        switch(None).await.unwrap();
+        f.advance(HOUR_MS);
+        assert_eq!(look(&f).await, 1);
     }
 }

@@ -135,8 +135,10 @@ pub struct RunFilter<'a> {
     pub to: Option<i64>,
 }
 
-/// Runs, newest first. State, workflow and asset each have an index that ends in the id, which begins with the moment
-/// of the start: so a span of time is a span of ids, and every list is read in order from where it goes on.
+/// Runs, newest first.
+///
+/// State, workflow and asset each have an index that ends in the id, which begins with the moment of the start: so a
+/// span of time is a span of ids, and every list is read in order from where it goes on.
 pub async fn list(
     db: &impl ConnectionTrait,
     only: RunFilter<'_>,

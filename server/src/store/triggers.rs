@@ -28,8 +28,10 @@ table!(
 });
 
 table!(
-    /// What became of a tick: `started`, `queued`, `skipped`, `refused`, or `missed`, which may stand for the
-    /// `passed_over` ticks before it as well. It is open while it is queued, and while its run may go on.
+    /// What became of a tick: `started`, `queued`, `skipped`, `refused` or `missed`.
+    ///
+    /// A missed one stands for `passed_over` ticks, itself the last. It is open while it is queued, and while its run
+    /// may go on.
     trigger_tick, "trigger_tick", {
     #[sea_orm(primary_key, auto_increment = false)]
     trigger_name: String,

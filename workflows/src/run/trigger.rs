@@ -74,14 +74,17 @@ pub struct Plan {
     pub next: Option<Timestamp>,
 }
 
-/// How many overdue ticks are counted; of a trigger that was away for longer, only this many of the latest are
-/// looked at, so that looking takes milliseconds whatever the expression and however long it was.
+/// How many overdue ticks are counted.
+///
+/// Of a trigger that was away for longer, only this many of the latest are looked at, so that looking takes
+/// milliseconds whatever the expression and however long it was.
 pub const MOST_COUNTED: u64 = 20_000;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// How late a trigger fires: 0 to `jitter_s` seconds, drawn from its name alone, so that many triggers of one
-/// expression do not fire together and each keeps its distance from tick to tick.
+/// How late a trigger fires: 0 to `jitter_s` seconds, drawn from its name alone.
+///
+/// Many triggers of one expression do not fire together, and each keeps its distance from tick to tick.
 #[must_use]
 pub fn late_by_ms(name: &str, jitter_s: u32) -> i64 {
     // FNV-1a.
