@@ -98,6 +98,42 @@ async function begin(page, name, source, state) {
   return id;
 }
 
+/** A draft is replayed, kept, asked as a shadow, and retired again; the source that serves is never touched. */
+async function checkLife(page, where, draft, source) {
+  await draft.fill(source.replace('THRESHOLD = 0.2', 'THRESHOLD = 0.95'));
+  await page.getByRole('button', { name: 'Check' }).click();
+  await sees(page, where, [/✓ Nothing was found/]);
+  await page.getByRole('button', { name: 'Replay' }).click();
+  await sees(page, where, [/Actions per day/, /^start replace part$/, /Decisions that flip/]);
+  await confirm(page, 'Keep as draft', 'Keep it');
+  const revisions = page.getByRole('region', { name: 'Every revision' });
+  const mine = revisions.getByRole('row').filter({ hasText: 'shown' });
+  await mine.getByText('draft').waitFor({ timeout: PATIENCE_MS });
+  await confirm(mine, 'Shadow', 'Begin');
+  await sees(page, where, [/would change$/, /decisions come out otherwise/]);
+  await confirm(mine, 'Retire', 'Retire');
+  await mine.getByText('retired').waitFor({ timeout: PATIENCE_MS }).catch(() => wrong(where, 'the shadow is not retired'));
+  if (await page.getByRole('button', { name: 'Dry run' }).isVisible()) {
+    await confirm(page, 'Dry run', 'Begin the dry run');
+    await confirm(page, 'End the dry run', 'End the dry run');
+  }
+}
+
+/** While the kill switch is on, every page says so. */
+async function checkKillSwitch(page, where) {
+  await page.getByRole('button', { name: 'Stop all new runs' }).click();
+  await page.getByLabel('Why').fill('a test of the switch');
+  await page.getByRole('button', { name: 'Turn the kill switch on' }).click();
+  await sees(page, where, [/The kill switch is on/]);
+  await page.goto(`${BASE_URL}/#/cells`);
+  await sees(page, where, [/^Builds$/, /The kill switch is on/, /a test of the switch/]);
+  await checkAccess(page, `${where} with the kill switch on`);
+  await confirm(page, 'Turn it off', 'Turn it off');
+  await page.getByText('The kill switch is on').first().waitFor({ state: 'detached', timeout: PATIENCE_MS }).catch(() => wrong(where, 'the switch stays on'));
+  await page.goto(`${BASE_URL}/#/policies`);
+  await sees(page, where, [/Policies decide/]);
+}
+
 /** Presses a button and says yes to what it asks. */
 async function confirm(place, button, yes) {
   await place.getByRole('button', { name: button, exact: true }).click();
@@ -242,7 +278,7 @@ const SIGHTS = [
     texts: [/replace part/],
     async more(page, where) {
       await page.getByRole('link', { name: 'replace part' }).first().click();
-      await sees(page, where, [/What it answered/, /a run of replace part/, /critical_dependents/]);
+      await sees(page, where, [/What it answered/, /a run of replace part/, /How it came to that/, /yes: .*critical_dependents = /]);
     },
   },
   { name: 'windows', at: '/windows', texts: [/^Maintenance$/] },
@@ -261,7 +297,12 @@ const SIGHTS = [
       await cell.getByText('begins nothing').waitFor({ state: 'detached', timeout: PATIENCE_MS }).catch(() => wrong(where, 'maintenance does not end'));
     },
   },
-  { name: 'policies', at: '/policies', texts: [/Policies decide/, /The allocation rule/] },
+  {
+    name: 'policies',
+    at: '/policies',
+    texts: [/Policies decide/, /The allocation rule/],
+    more: checkKillSwitch,
+  },
   {
     name: 'policy',
     at: '/policies/allocation',
@@ -270,9 +311,12 @@ const SIGHTS = [
     async more(page, where) {
       await page.getByText('Write a draft').click();
       const draft = page.getByRole('textbox', { name: /Draft of allocation/ });
-      await draft.fill((await draft.inputValue()).replace('facts.fps.contains', 'facts.fbs.contains'));
+      const source = await draft.inputValue();
+      await draft.fill(source.replace('facts.fps.contains', 'facts.fbs.contains'));
       await page.getByRole('button', { name: 'Check' }).click();
       await sees(page, where, [/✕ 1 found/, /line \d+, column \d+/, /Did you mean/]);
+      // What changes the server is done once.
+      if (where === 'policy') await checkLife(page, where, draft, source);
     },
   },
   { name: 'workflow', at: '/workflows/replace_part', texts: [/^Replace part$/, /fn run\(event\)/] },
