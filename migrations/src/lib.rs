@@ -8,6 +8,7 @@ mod m20260101_000001_loop;
 pub mod m20260101_000002_telemetry;
 mod m20261125_000002_rollout;
 mod m20261125_000003_durable_runs;
+mod m20261125_000004_queue;
 mod m20261125_000005_uploads;
 mod m20261125_000005b_dispatch;
 mod m20261125_000006_triggers;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000002_telemetry::Migration),
             Box::new(m20261125_000002_rollout::Migration),
             Box::new(m20261125_000003_durable_runs::Migration),
+            Box::new(m20261125_000004_queue::Migration),
             Box::new(m20261125_000005_uploads::Migration),
             Box::new(m20261125_000005b_dispatch::Migration),
             Box::new(m20261125_000006_triggers::Migration),

@@ -19,7 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
     enrolments, events, fleet, flips, health, leases, localities, migrate, models, outcomes, parts,
-    policies, predictions, replays, restarts, rules, runs, technicians, telemetry, tokens,
+    policies, predictions, queues, replays, restarts, rules, runs, technicians, telemetry, tokens,
     triggers, twin, uploads, webhook_deliveries, why, windows, work_orders, workflows,
 };
 use crate::app::App;
@@ -162,6 +162,7 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(workflows::list_workflows, workflows::put_workflow))
         .routes(routes!(workflows::get_workflow))
         .routes(routes!(workflows::check_workflow))
+        .routes(routes!(queues::list_queues))
         .routes(routes!(runs::list_runs, runs::create_run))
         .routes(routes!(runs::get_run))
         .routes(routes!(runs::get_journal))

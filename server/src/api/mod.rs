@@ -25,6 +25,7 @@ pub mod outcomes;
 pub mod parts;
 pub mod policies;
 pub mod predictions;
+pub mod queues;
 pub mod replays;
 pub mod restarts;
 pub mod rules;

@@ -369,15 +369,12 @@ fn refusal(
             return Some(("unknown_queue", message));
         }
     }
-    let unsupported = [
-        ("concurrency_key", options.concurrency_key.is_some()),
-        ("idempotency_key", options.idempotency_key.is_some()),
-    ];
-    let (name, _) = unsupported.into_iter().find(|(_, used)| *used)?;
-    Some((
-        "unsupported_option",
-        format!("the option `{name}` is not served yet; leave it out"),
-    ))
+    let both = options.concurrency_key.is_some() && options.idempotency_key.is_some();
+    both.then(|| {
+        let message = "the options `concurrency_key` and `idempotency_key` exclude each other, as an idempotency key \
+                       lets one step at a time run; give one of them";
+        ("unsupported_option", message.to_owned())
+    })
 }
 
 /// New entries as the journal keeps them.
@@ -458,7 +455,18 @@ impl<'a> Kept<'a> {
                 let attempts = options
                     .retry
                     .map_or(ATTEMPTS, |again| again.saturating_add(1));
+                // Two steps of one idempotency key at once would do twice what the key says to do once.
+                let one_result = options.idempotency_key.as_deref();
+                let one_at_a_time = one_result.map(|key| format!("once:{kind}:{key}"));
+                let key = options
+                    .concurrency_key
+                    .as_ref()
+                    .map(|key| format!("key:{key}"));
+                let key = key.or(one_at_a_time);
                 let new = NewStep {
+                    concurrency_key: key.as_deref(),
+                    concurrency_limit: i64::from(options.concurrency_limit.unwrap_or(1)),
+                    idempotency_key: one_result,
                     run,
                     position,
                     kind,

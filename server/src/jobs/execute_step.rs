@@ -12,7 +12,8 @@ use super::workers::WorkerContext;
 use crate::host::StepHost;
 use crate::host::past::{fetch, keep};
 use crate::queue::{self, Taken};
-use crate::store::database::{from_json, to_json};
+use crate::store::database::{Moved, from_json, to_json};
+use crate::store::runs::run;
 use crate::store::{self, StoreError};
 
 /// How often recording an ending is tried before the lease is left to run out.
@@ -58,7 +59,21 @@ async fn attempt(context: &WorkerContext, taken: &Taken) -> Result<Outcome<Value
     let step = &taken.claimed.0;
     let storage = |error: StoreError| StepError::unavailable("storage", error);
     let db = &context.world.queue.db().read;
-    let run = store::runs::get(db, &step.run_id).await.map_err(storage)?;
+    let now = context.world.queue.now();
+    let recorded = store::steps::recorded_answer(db, now, step)
+        .await
+        .map_err(storage)?;
+    if let Some(answer) = recorded {
+        let answer: CallOutcome = from_json("outcome", &answer).map_err(storage)?;
+        if let CallOutcome::Ok(output) = answer {
+            // As it was kept: a large one by its digest, which is kept again as it is.
+            return Ok(Outcome::Done(output));
+        }
+    }
+    let run = match &taken.run {
+        Some(run) => run::Model::clone(run),
+        None => store::runs::get(db, &step.run_id).await.map_err(storage)?,
+    };
     let input = from_json("step input", &step.input).map_err(storage)?;
     let input = fetch(&context.world, input)
         .await
@@ -106,17 +121,18 @@ async fn record(
 ) -> Result<(), StoreError> {
     let queue = &context.world.queue;
     let (now, step, claimed) = (queue.now(), &taken.claimed.0, &taken.claimed);
-    let tx = store::begin(&queue.db().write).await?;
     match left {
         Ok(Outcome::Done(output)) => {
-            let outcome = CallOutcome::Ok(output.clone());
-            queue::complete(&tx, now, claimed, &outcome).await?;
+            answer(context, taken, CallOutcome::Ok(output.clone())).await?;
             let duration_ms = now - step.started_at.unwrap_or(now);
             info!(run.id = %step.run_id, step.position = %step.position, step.kind = %step.kind,
                 step.attempt, duration_ms, "finished step `{}` of run {}", step.kind, step.run_id);
         }
         Ok(Outcome::Waiting(wait)) => {
+            let tx = store::begin(&queue.db().write).await?;
             queue::park(&tx, now, claimed, &to_json("wait", wait)?).await?;
+            tx.commit().await?;
+            queue.notify_local_of(Moved::Queue(&step.queue));
             let what = match wait {
                 Wait::Build(build) => format!("build {build}"),
                 Wait::Run(run) => format!("run {run}"),
@@ -125,12 +141,37 @@ async fn record(
                 "step `{}` of run {} waits for {what}", step.kind, step.run_id);
         }
         Err(failure) => {
-            let left = queue::fail(&tx, now, claimed, failure).await?;
+            let left = match queue::answer_if_over(step, failure) {
+                Some(outcome) => {
+                    answer(context, taken, outcome).await?;
+                    queue::Finished::Over
+                }
+                None => {
+                    let tx = store::begin(&queue.db().write).await?;
+                    let left = queue::fail(&tx, now, claimed, failure).await?;
+                    tx.commit().await?;
+                    queue.notify_local_of(Moved::Fact);
+                    left
+                }
+            };
             warn!(run.id = %step.run_id, step.position = %step.position, step.kind = %step.kind,
                 step.attempt, code = failure.code(), ?left,
                 "step `{}` of run {} failed: {failure}", step.kind, step.run_id);
         }
     }
-    tx.commit().await?;
     Ok(())
+}
+
+/// Has the answer of a step recorded with those of others; the hand is free for the next step meanwhile.
+async fn answer(
+    context: &WorkerContext,
+    taken: &Taken,
+    outcome: CallOutcome,
+) -> Result<(), StoreError> {
+    let handed_in = context
+        .finisher
+        .hand_in(taken.claimed.clone(), outcome)
+        .await?;
+    taken.place.leave();
+    handed_in.recorded().await
 }

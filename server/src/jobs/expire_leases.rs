@@ -36,6 +36,7 @@ pub async fn expire_leases(queue: &Queue) -> Result<(Expired, usize), StoreError
     let tx = store::begin(&queue.db().write).await?;
     let builds = leases::expire(&tx, now).await?;
     tx.commit().await?;
+    store::queues::prune(&queue.db().write, now).await?;
     if steps != Expired::default() || builds > 0 {
         let Expired { again, exhausted } = steps;
         info!(

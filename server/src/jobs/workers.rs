@@ -14,7 +14,7 @@ use super::advance_run::advance_run;
 use super::execute_step::execute_step;
 use super::expire_leases::keep_expiring;
 use crate::host::World;
-use crate::queue::{Heartbeat, StepBackend, Taken};
+use crate::queue::{Finisher, Heartbeat, StepBackend, Taken};
 use crate::store::steps::{ADVANCE, RUNS};
 use crate::store::{StoreError, new_id};
 
@@ -27,6 +27,8 @@ pub struct WorkerContext {
     pub registry: Arc<Registry>,
     /// How many steps of a queue are worked on at a time; [`WorkerContext::HANDS`] where it is not told.
     pub hands: BTreeMap<String, usize>,
+    /// What records the endings of its steps.
+    pub finisher: Finisher,
     scripts: Arc<Mutex<BTreeMap<String, Script>>>,
     stopping: Arc<AtomicBool>,
 }
@@ -43,10 +45,11 @@ impl WorkerContext {
     /// How many steps of a queue are worked on at a time unless told otherwise.
     pub const HANDS: usize = 2;
 
-    /// What the jobs of a process share.
+    /// What the jobs of a process share. To be made on the runtime, as a task records what steps ended with.
     #[must_use]
     pub fn new(world: World, registry: Arc<Registry>) -> Self {
         Self {
+            finisher: Finisher::start(&world.queue),
             world,
             registry,
             hands: BTreeMap::new(),
@@ -166,7 +169,10 @@ async fn work(context: WorkerContext, taken: Taken) {
                 step.kind, step.run_id);
         }
     }
-    context.world.queue.notify_local();
+    // What a step's ending moved was told when it was recorded; an advance may have moved anything.
+    if step.position == ADVANCE {
+        context.world.queue.notify_local();
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +210,8 @@ pub(super) mod tests {
         what_a_step_writes_is_written_once,
         an_unknown_step_is_told_to_the_script,
         an_unknown_queue_is_told_to_the_script,
+        an_idempotency_key_has_one_result,
+        two_keys_of_one_step_are_refused,
         many_runs_share_the_hands,
         a_run_that_crashes_its_advance_is_given_up,
         a_run_whose_journal_is_another_script_s_diverges_and_loses_nothing,
@@ -460,7 +468,8 @@ pub(super) mod tests {
         Taken {
             held: Arc::new(heartbeat.hold(&claimed)),
             claimed,
-            place: places.try_acquire_owned().unwrap(),
+            place: places.try_acquire_owned().unwrap().into(),
+            run: None,
         }
     }
 
@@ -727,6 +736,41 @@ pub(super) mod tests {
         working.stop().await;
     }
 
+    async fn an_idempotency_key_has_one_result(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let handles = [];
+            for n in 0..4 { handles.push(start("double", #{ n: event.n + n }, #{ idempotency_key: "once" })); }
+            let first = wait_all(handles).map(|done| done.n);
+            first.dedup();
+            [first.len(), step("double", #{ n: event.n }).n]
+        }"#;
+        let id = f.start(source, json!({ "n": 5 })).await;
+        assert_eq!(result(&ended(&f, &id).await), json!([1, 10]));
+        // Another run, much later: the result is given again until it is forgotten.
+        let source =
+            r#"fn run(event) { step("double", #{ n: 100 }, #{ idempotency_key: "once" }).n }"#;
+        let id = f.start(source, Value::Null).await;
+        let again = result(&ended(&f, &id).await);
+        assert!(again.as_i64().unwrap() < 20, "{again}");
+        f.advance(steps::IDEMPOTENT_MS + 60_000);
+        let id = f.start(source, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!(200));
+        working.stop().await;
+    }
+
+    async fn two_keys_of_one_step_are_refused(f: Fresh) {
+        let working = work_on(&f);
+        let source = r#"fn run(event) {
+            let one = step("double", #{ n: 1 }, #{ concurrency_key: #{ key: "k", limit: 2 } });
+            try { step("double", #{ n: 1 }, #{ concurrency_key: "a", idempotency_key: "b" }) }
+            catch (e) { return `${one.n} ${e.code}`; }
+        }"#;
+        let id = f.start(source, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!("2 unsupported_option"));
+        working.stop().await;
+    }
+
     async fn many_runs_share_the_hands(f: Fresh) {
         let (one, two) = (work_on(&f), work_on(&f));
         let source = r#"fn run(event) {
@@ -904,6 +948,7 @@ pub(super) mod tests {
             ..queue::LeaseSettings::default()
         };
         context.world.queue = queue::Queue::new(f.db.clone(), f.queue().clock(), settings);
+        context.finisher = Finisher::start(&context.world.queue);
         let working = work_with(context);
         let began = std::time::Instant::now();
         for n in 0..20 {

@@ -3,9 +3,10 @@
 //! Heartbeats and finishing do not pass through here, so a busy worker cannot hold them up; and a claim never takes
 //! more steps than there are free hands, so nothing waits in memory while another process is idle.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use apalis_core::backend::finalize::Ephemeral;
@@ -21,8 +22,10 @@ use tower::layer::util::Identity;
 use tracing::warn;
 
 use crate::store::StoreError;
+use crate::store::runs::{self, run};
+use crate::store::steps::RUNS;
 
-use super::claim::{Claimed, claim, release};
+use super::claim::{Claimed, claim, claim_keyed, release};
 use super::heartbeat::{Heartbeat, Held};
 use super::listen::Queue;
 
@@ -33,7 +36,25 @@ pub struct Taken {
     /// Its lease.
     pub held: Arc<Held>,
     /// The hand that is busy with it.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
+    /// The run it belongs to, as it was at the claim; not told to who advances runs.
+    pub run: Option<Arc<run::Model>>,
+}
+
+/// The hand that is busy with a step, until its work is over or this is dropped.
+pub struct Place(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Place {
+    /// Frees the hand: the work is over and only its record is waited for.
+    pub fn leave(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl From<OwnedSemaphorePermit> for Place {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(Mutex::new(Some(permit)))
+    }
 }
 
 /// The steps of one queue, as apalis sees them.
@@ -85,14 +106,16 @@ struct Claiming {
 
 impl Claiming {
     async fn run(self) {
-        let mut moves = self.queue.moves();
+        let mut moves = self.queue.moves_of(&self.name);
+        let mut keyed_first = false;
         while !self.give.is_closed() {
             moves.mark_unchanged();
             let Some(mut places) = self.free_places().await else {
                 return;
             };
             let wanted = places.num_permits();
-            let claimed = match self.claim(wanted).await {
+            keyed_first = !keyed_first;
+            let claimed = match self.claim(wanted, keyed_first).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -101,13 +124,15 @@ impl Claiming {
                 }
             };
             let full = claimed.len() == wanted;
-            for claimed in claimed {
+            let held: Vec<_> = claimed.iter().map(|c| self.heartbeat.hold(c)).collect();
+            let runs = self.runs_of(&claimed).await;
+            for (claimed, held) in claimed.into_iter().zip(held) {
                 let Some(place) = places.split(1) else { break };
-                let held = Arc::new(self.heartbeat.hold(&claimed));
                 let taken = Taken {
+                    run: runs.get(&claimed.0.run_id).cloned(),
                     claimed,
-                    held,
-                    place,
+                    held: Arc::new(held),
+                    place: place.into(),
                 };
                 // The channel has room for every place, so only a closed one refuses.
                 if let Err(refused) = self.give.send(taken).await {
@@ -146,16 +171,48 @@ impl Claiming {
         Some(places)
     }
 
-    async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        claim(
-            &self.queue.db().write,
-            self.queue.now(),
-            &self.owner,
-            &self.name,
-            self.queue.settings().step_lease_ms,
-            limit,
-        )
-        .await
+    /// The runs of claimed steps, asked for together; what is not found here is asked for by the step.
+    async fn runs_of(&self, claimed: &[Claimed]) -> BTreeMap<String, Arc<run::Model>> {
+        if self.name == RUNS || claimed.is_empty() {
+            return BTreeMap::new();
+        }
+        let ids: BTreeSet<&str> = claimed.iter().map(|c| c.0.run_id.as_str()).collect();
+        let found = runs::of_ids(&self.queue.db().read, &ids).await;
+        let found = found.unwrap_or_default().into_iter();
+        found.map(|run| (run.id.clone(), Arc::new(run))).collect()
+    }
+
+    /// Claims with and without a concurrency key take turns at being first, so that neither starves the other.
+    async fn claim(&self, limit: usize, keyed_first: bool) -> Result<Vec<Claimed>, StoreError> {
+        let db = &self.queue.db().write;
+        let (now, lease_ms) = (self.queue.now(), self.queue.settings().step_lease_ms);
+        let (owner, name) = (&self.owner, &self.name);
+        let mut claimed = Vec::new();
+        if keyed_first {
+            claimed = claim_keyed(db, now, owner, name, lease_ms, limit).await?;
+        }
+        let left = limit - claimed.len();
+        if left > 0 {
+            let more = claim(db, now, owner, name, lease_ms, left).await;
+            claimed.extend(or_what_is_taken(more, &claimed)?);
+        }
+        let left = limit - claimed.len();
+        if left > 0 && !keyed_first {
+            let more = claim_keyed(db, now, owner, name, lease_ms, left).await;
+            claimed.extend(or_what_is_taken(more, &claimed)?);
+        }
+        Ok(claimed)
+    }
+}
+
+/// An error of a later claim is none while something is in hand already; the next turn meets it again.
+fn or_what_is_taken(
+    more: Result<Vec<Claimed>, StoreError>,
+    taken: &[Claimed],
+) -> Result<Vec<Claimed>, StoreError> {
+    match more {
+        Err(error) if taken.is_empty() => Err(error),
+        more => Ok(more.unwrap_or_default()),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Taking steps: a claim counts the attempt, raises the fence and starts the lease, all in one statement.
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use serde_json::json;
 use workflows::run::RunFailure;
 
-use crate::store::database::{all, execute, notify, skip_locked};
+use crate::store::database::{all, execute, notify, number, skip_locked};
 use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
-use crate::store::{StoreError, children, runs, values};
+use crate::store::{StoreError, begin, children, runs, values};
 
 use super::finish;
 
@@ -22,7 +22,8 @@ impl Claimed {
     }
 }
 
-/// Claims up to `limit` ready steps of a queue for `owner`, the most urgent first.
+/// Claims up to `limit` ready steps of a queue for `owner`, those first in line first (see [`steps::PLACE`]). Steps
+/// with a concurrency key are not among them; [`claim_keyed`] takes those.
 ///
 /// # Errors
 ///
@@ -37,15 +38,74 @@ pub async fn claim(
 ) -> Result<Vec<Claimed>, StoreError> {
     // The states are literals: with bound parameters the partial index would go unused.
     let sql = format!(
-        "UPDATE step SET state = 'leased', attempt = attempt + 1, fence = fence + 1, \
-         lease_owner = $3, lease_until = $4, started_at = COALESCE(started_at, $2) WHERE id IN \
-         (SELECT id FROM step WHERE state = 'ready' AND queue = $1 AND run_at <= $2 \
-          AND attempt < max_attempts ORDER BY priority DESC, run_at, id LIMIT {limit} {}) RETURNING *",
+        "{TAKE} WHERE id IN \
+         (SELECT id FROM step WHERE state = 'ready' AND concurrency_key IS NULL AND queue = $1 \
+          AND run_at <= $2 AND attempt < max_attempts ORDER BY {}, run_at, id LIMIT $5 {}) \
+         RETURNING *",
+        steps::PLACE,
         skip_locked(db)
     );
-    let mut claimed: Vec<step::Model> =
-        all(db, &sql, values![queue, now, owner, now + lease_ms]).await?;
-    claimed.sort_by(|a, b| (-a.priority, a.run_at, &a.id).cmp(&(-b.priority, b.run_at, &b.id)));
+    take(db, &sql, now, owner, queue, lease_ms, limit).await
+}
+
+/// Claims up to `limit` ready steps that have a concurrency key, no more of each key than may be worked on at once.
+///
+/// On Postgres one process at a time does this, as the count of those at work has to hold until they are taken.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn claim_keyed(
+    db: &DatabaseConnection,
+    now: i64,
+    owner: &str,
+    queue: &str,
+    lease_ms: i64,
+    limit: usize,
+) -> Result<Vec<Claimed>, StoreError> {
+    let sql = "SELECT CAST(1 AS BIGINT) AS n FROM step WHERE state = 'ready' AND concurrency_key IS NOT NULL \
+               AND queue = $1 AND run_at <= $2 LIMIT 1";
+    if number(db, sql, values![queue, now]).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let tx = begin(db).await?;
+    if tx.get_database_backend() == DbBackend::Postgres {
+        execute(&tx, "SELECT pg_advisory_xact_lock($1)", values![4_179_i64]).await?;
+    }
+    let sql = format!(
+        "WITH line AS (SELECT id, {place} AS place, concurrency_limit, \
+          ROW_NUMBER() OVER (PARTITION BY concurrency_key ORDER BY {place}, run_at, id) \
+          + (SELECT COUNT(*) FROM step AS busy WHERE busy.state = 'leased' \
+             AND busy.concurrency_key = step.concurrency_key) AS at_once \
+          FROM step WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = $1 \
+          AND run_at <= $2 AND attempt < max_attempts) \
+         {TAKE} WHERE state = 'ready' AND id IN \
+         (SELECT id FROM line WHERE at_once <= concurrency_limit ORDER BY place, id LIMIT $5) \
+         RETURNING *",
+        place = steps::PLACE
+    );
+    let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit).await?;
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+const TAKE: &str = "UPDATE step SET state = 'leased', attempt = attempt + 1, fence = fence + 1, \
+    lease_owner = $3, lease_until = $4, started_at = COALESCE(started_at, $2)";
+
+async fn take(
+    db: &impl ConnectionTrait,
+    sql: &str,
+    now: i64,
+    owner: &str,
+    queue: &str,
+    lease_ms: i64,
+    limit: usize,
+) -> Result<Vec<Claimed>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = values![queue, now, owner, now + lease_ms, limit];
+    let mut claimed: Vec<step::Model> = all(db, sql, values).await?;
+    let place = |step: &step::Model| step.run_at - step.priority * 60_000;
+    claimed.sort_by(|a, b| (place(a), a.run_at, &a.id).cmp(&(place(b), b.run_at, &b.id)));
     Ok(claimed.into_iter().map(Claimed).collect())
 }
 

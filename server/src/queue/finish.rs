@@ -3,16 +3,19 @@
 //! All of these are to be called in a transaction: the step, the journal, the run's wake-up, the fact and the audit
 //! are recorded together or not at all.
 
+use std::collections::BTreeMap;
+
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use workflows::run::{CallOutcome, StepFailure};
 use workflows::steps::StepError;
 
-use crate::store::database::{FAR, execute, notify};
+use crate::store::database::{FAR, Moved, execute, notify, notify_of};
 use crate::store::steps::{self, step};
-use crate::store::{StoreError, audit, events, journal, values};
+use crate::store::{StoreError, audit, events, journal, queues, values};
 
 use super::claim::Claimed;
+use super::finisher;
 
 /// Records a step's output as the answer of its call.
 ///
@@ -36,6 +39,30 @@ pub async fn complete(
         return Err(claimed.stale());
     }
     tell(db, now, step, "step.done", &json!({})).await
+}
+
+/// The answer of a step whose attempt failed, if it is not to be tried again.
+#[must_use]
+pub fn answer_if_over(step: &step::Model, error: &StepError) -> Option<CallOutcome> {
+    let over = !error.is_retryable() || step.attempt >= step.max_attempts;
+    over.then(|| {
+        CallOutcome::Err(failure(
+            step,
+            error.code(),
+            &error.to_string(),
+            error.is_retryable(),
+        ))
+    })
+}
+
+fn failure(step: &step::Model, code: &str, message: &str, retryable: bool) -> StepFailure {
+    StepFailure {
+        kind: step.kind.clone(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retryable,
+        position: step.position.parse().ok(),
+    }
 }
 
 /// How an attempt that failed was left.
@@ -110,13 +137,7 @@ pub(super) async fn end_failed(
                WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let text = format!("{code}: {message}");
     let values = values![step.id.as_str(), step.fence, text, now];
-    let outcome = CallOutcome::Err(StepFailure {
-        kind: step.kind.clone(),
-        code: code.to_owned(),
-        message: message.to_owned(),
-        retryable,
-        position: step.position.parse().ok(),
-    });
+    let outcome = CallOutcome::Err(failure(step, code, message, retryable));
     if execute(db, sql, values).await? == 0
         || !journal::answer(db, now, &step.run_id, &step.position, &outcome).await?
     {
@@ -199,7 +220,7 @@ pub async fn advance(
     if touched == 0 {
         return Err(claimed.stale());
     }
-    notify(db).await
+    notify_of(db, Moved::Queue(steps::RUNS)).await
 }
 
 /// Wakes the run of a step that ended, and records the fact and the audit.
@@ -211,13 +232,16 @@ async fn tell(
     more: &Value,
 ) -> Result<(), StoreError> {
     steps::wake(db, now, &step.run_id, steps::ADVANCE).await?;
-    let detail = json!({
-        "run": step.run_id, "position": step.position, "kind": step.kind,
-        "attempt": step.attempt, "fence": step.fence, "more": more,
-    });
+    let detail = finisher::detail(step, more);
     events::record(db, now, name, &step.id, &detail).await?;
     let actor = step.lease_owner.as_deref().unwrap_or("server");
-    audit::record(db, now, actor, name, &step.id, &detail).await
+    audit::record(db, now, actor, name, &step.id, &detail).await?;
+    let ends = match name {
+        "step.done" => queues::Ends { done: 1, failed: 0 },
+        _ => queues::Ends { done: 0, failed: 1 },
+    };
+    let ends = BTreeMap::from([(step.queue.as_str(), ends)]);
+    queues::count(db, now, &ends).await
 }
 
 #[cfg(test)]
@@ -225,7 +249,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::queue::{Expired, Heartbeat, claim, expire, release};
+    use crate::queue::{Expired, Heartbeat, claim, claim_keyed, expire, release};
     use crate::store::database::number;
     use crate::store::journal::NewEntry;
     use crate::store::steps::NewStep;
@@ -243,6 +267,8 @@ mod tests {
         a_step_given_back_was_not_attempted,
         a_heartbeat_keeps_a_lease_and_hears_of_its_loss,
         urgent_steps_come_first,
+        what_waits_long_enough_is_first,
+        no_more_of_a_key_are_at_work_than_may_be,
     );
 
     const LEASE: i64 = 10_000;
@@ -258,6 +284,9 @@ mod tests {
             backoff_ms: 1_000,
             deadline: None,
             input: "null",
+            concurrency_key: None,
+            concurrency_limit: 1,
+            idempotency_key: None,
         };
         let entry = NewEntry {
             position,
@@ -495,5 +524,57 @@ mod tests {
         let claimed = claim(db, f.now(), "w", "io", LEASE, 9).await.unwrap();
         let order: Vec<&str> = claimed.iter().map(|c| c.0.position.as_str()).collect();
         assert_eq!(order, ["2", "4", "1", "3"]);
+    }
+
+    async fn what_waits_long_enough_is_first(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        step(&f, &run, "1", -2).await;
+        f.advance(3 * 60_000 - 1);
+        step(&f, &run, "2", 1).await;
+        f.advance(2);
+        step(&f, &run, "3", 1).await;
+        let db = &f.db.write;
+        let claimed = claim(db, f.now(), "w", "io", LEASE, 9).await.unwrap();
+        let order: Vec<&str> = claimed.iter().map(|c| c.0.position.as_str()).collect();
+        assert_eq!(order, ["2", "1", "3"], "a point is worth a minute");
+    }
+
+    async fn keyed(f: &Fresh, run: &str, position: &str, key: &str, limit: i64) {
+        step(f, run, position, 0).await;
+        let sql = "UPDATE step SET concurrency_key = $3, concurrency_limit = $4 \
+                   WHERE run_id = $1 AND position = $2";
+        let values = values![run, position, key, limit];
+        execute(&f.db.write, sql, values).await.unwrap();
+    }
+
+    async fn no_more_of_a_key_are_at_work_than_may_be(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        for n in 1..=6 {
+            keyed(&f, &run, &n.to_string(), "press", 2).await;
+            f.advance(1);
+        }
+        keyed(&f, &run, "7", "oven", 1).await;
+        let mut claiming = Vec::new();
+        for n in 0..6 {
+            let (db, now) = (f.db.write.clone(), f.now());
+            claiming.push(tokio::spawn(async move {
+                let owner = format!("w{n}");
+                claim_keyed(&db, now, &owner, "io", LEASE, 5).await.unwrap()
+            }));
+        }
+        let mut at_work = Vec::new();
+        for task in claiming {
+            at_work.extend(task.await.unwrap());
+        }
+        at_work.sort_by(|a, b| a.0.position.cmp(&b.0.position));
+        let positions: Vec<&str> = at_work.iter().map(|c| c.0.position.as_str()).collect();
+        assert_eq!(positions, ["1", "2", "7"]);
+        assert_eq!(take(&f, "io").await, None, "no other claim takes them");
+        done(&f, &at_work[0], 1).await.unwrap();
+        let next = claim_keyed(&f.db.write, f.now(), "w", "io", LEASE, 9)
+            .await
+            .unwrap();
+        let next: Vec<&str> = next.iter().map(|c| c.0.position.as_str()).collect();
+        assert_eq!(next, ["3"]);
     }
 }

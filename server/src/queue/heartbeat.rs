@@ -9,6 +9,7 @@ use sea_orm::Value;
 use tracing::{debug, warn};
 
 use crate::store::database::all;
+use crate::store::steps::of_step;
 use crate::store::{Database, StoreError, values};
 
 use super::claim::Claimed;
@@ -147,11 +148,15 @@ impl Heartbeat {
             rows.push(format!("(${}, ${}, ${}, ${})", n + 1, n + 2, n + 3, n + 4));
         }
         let sql = format!(
-            "WITH beat (id, fence, share, phase) AS (VALUES {}) \
+            "WITH beat (id, fence, share, phase) AS (VALUES {}), \
+             held AS (SELECT step.id AS id FROM step JOIN beat ON step.id = beat.id \
+             AND step.fence = beat.fence WHERE step.state = 'leased' ORDER BY step.id {}) \
              UPDATE step SET lease_until = $1, share_done = beat.share, phase = beat.phase \
-             FROM beat WHERE step.id = beat.id AND step.fence = beat.fence \
-             AND step.state = 'leased' RETURNING step.id AS id, step.cancel_requested AS stop",
-            rows.join(", ")
+             FROM beat JOIN held ON held.id = beat.id WHERE step.id = beat.id \
+             AND step.fence = beat.fence AND step.state = 'leased' \
+             RETURNING step.id AS id, step.cancel_requested AS stop",
+            rows.join(", "),
+            of_step(&self.db.heartbeat)
         );
         let alive: Vec<Alive> = all(&self.db.heartbeat, &sql, values).await?;
         let alive: HashMap<String, bool> = alive.into_iter().map(|a| (a.id, a.stop)).collect();

@@ -1,16 +1,17 @@
 //! Waking up: what moved in this process, what other processes say, and always a look by itself.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 use workflows::build::fit::Capabilities;
 
-use crate::store::database::BUILDS;
+use crate::store::database::{BUILDS, Moved};
 use crate::store::{Database, StoreError, builds, events, rules};
 
 use super::line::{Line, Seen};
@@ -25,6 +26,7 @@ struct Inner {
     clock: Clock,
     settings: LeaseSettings,
     moved: watch::Sender<u64>,
+    queues: Mutex<BTreeMap<String, watch::Sender<u64>>>,
     events: broadcast::Sender<i64>,
     line: Line,
     claims: Semaphore,
@@ -46,6 +48,7 @@ impl Queue {
             clock,
             settings,
             moved: watch::channel(0).0,
+            queues: Mutex::default(),
             events: broadcast::channel(1_024).0,
             line: Line::new(),
             claims: Semaphore::new(CLAIMS_AT_ONCE),
@@ -78,13 +81,38 @@ impl Queue {
 
     /// Tells everybody in this process who waits that something moved. Call it after the commit.
     pub fn notify_local(&self) {
-        self.0.moved.send_modify(|n| *n = n.wrapping_add(1));
+        self.notify_local_of(Moved::Anything);
     }
 
-    /// Becomes ready whenever something moved since it last did; nothing that moved is missed.
+    /// Tells those in this process who wait for what moved. Call it after the commit.
+    pub(crate) fn notify_local_of(&self, moved: Moved<'_>) {
+        let tell = |sender: &watch::Sender<u64>| sender.send_modify(|n| *n = n.wrapping_add(1));
+        if !matches!(moved, Moved::Queue(_)) {
+            tell(&self.0.moved);
+        }
+        let queues = lock(&self.0.queues);
+        match moved {
+            Moved::Fact => {}
+            Moved::Anything => queues.values().for_each(tell),
+            Moved::Queue(name) => queues.get(name).into_iter().for_each(tell),
+        }
+    }
+
+    /// Becomes ready whenever something moved since it last did, other than steps that became ready; nothing that
+    /// moved is missed.
     #[must_use]
     pub fn moves(&self) -> watch::Receiver<u64> {
         self.0.moved.subscribe()
+    }
+
+    /// Becomes ready whenever a step of a queue may have become ready since it last did.
+    #[must_use]
+    pub fn moves_of(&self, name: &str) -> watch::Receiver<u64> {
+        let mut queues = lock(&self.0.queues);
+        let sender = queues
+            .entry(name.to_owned())
+            .or_insert_with(|| watch::channel(0).0);
+        sender.subscribe()
     }
 
     /// The number of the latest recorded fact, each time there is a later one.
@@ -217,26 +245,33 @@ impl Queue {
         info!("hearing other processes");
         loop {
             // `None` says the connection was lost and made again: something may have been said meanwhile.
-            let said = listener.try_recv().await?;
-            let (mut moved, mut builds) = (said.is_none(), said.is_none());
-            let mut note = |channel: &str| match channel {
-                BUILDS => builds = true,
-                _ => moved = true,
+            let mut said: BTreeSet<String> = BTreeSet::new();
+            let mut builds = false;
+            let mut note = |told: Option<PgNotification>| match told {
+                Some(told) if told.channel() == BUILDS => builds = true,
+                Some(told) => drop(said.insert(told.payload().to_owned())),
+                None => {
+                    builds = true;
+                    said.insert(String::new());
+                }
             };
-            if let Some(said) = said {
-                note(said.channel());
-            }
-            while let Some(Ok(said)) = futures::FutureExt::now_or_never(listener.recv()) {
-                note(said.channel());
+            note(listener.try_recv().await?);
+            while let Some(Ok(more)) = futures::FutureExt::now_or_never(listener.recv()) {
+                note(Some(more));
             }
             if builds {
                 self.0.line.nudge();
             }
-            if moved {
-                self.notify_local();
+            for payload in &said {
+                self.notify_local_of(Moved::of(payload));
             }
         }
     }
+}
+
+/// Nothing here can be left half-done, so a panic of another holder of the lock does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -251,7 +286,33 @@ mod tests {
         a_long_poll_ends_when_a_build_waits_for_it,
         a_long_poll_ends_with_its_time,
         the_numbers_of_new_facts_are_passed_on,
+        only_those_who_wait_for_what_moved_are_woken,
     );
+
+    async fn only_those_who_wait_for_what_moved_are_woken(f: Fresh) {
+        let queue = f.queue();
+        let (mut facts, mut io, mut cad) =
+            (queue.moves(), queue.moves_of("io"), queue.moves_of("cad"));
+        let mut woken = |moved: Moved<'_>| {
+            // What other processes are told says the same.
+            let payload = match moved {
+                Moved::Anything => "",
+                Moved::Fact => "fact",
+                Moved::Queue(name) => &format!("queue:{name}"),
+            };
+            assert_eq!(Moved::of(payload), moved);
+            queue.notify_local_of(moved);
+            [&mut facts, &mut io, &mut cad].map(|heard| {
+                let moved = heard.has_changed().unwrap();
+                heard.mark_unchanged();
+                moved
+            })
+        };
+        assert_eq!(woken(Moved::Queue("io")), [false, true, false]);
+        assert_eq!(woken(Moved::Fact), [true, false, false]);
+        assert_eq!(woken(Moved::Anything), [true, true, true]);
+        assert_eq!(woken(Moved::Queue("nobody's")), [false, false, false]);
+    }
 
     async fn a_long_poll_ends_when_a_build_waits_for_it(f: Fresh) {
         let (queue, other) = (f.queue(), f.queue());

@@ -3,14 +3,16 @@
 mod backend;
 mod claim;
 mod finish;
+mod finisher;
 mod heartbeat;
 mod line;
 mod listen;
 mod settings;
 
-pub use backend::{StepBackend, Taken};
-pub use claim::{Claimed, Expired, claim, expire, release};
-pub use finish::{Advance, Finished, advance, complete, fail, hold, park};
+pub use backend::{Place, StepBackend, Taken};
+pub use claim::{Claimed, Expired, claim, claim_keyed, expire, release};
+pub use finish::{Advance, Finished, advance, answer_if_over, complete, fail, hold, park};
+pub use finisher::{Finisher, Recording};
 pub use heartbeat::{Heartbeat, Held};
 pub use listen::Queue;
 pub use settings::{Clock, LeaseSettings};

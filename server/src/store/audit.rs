@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::database::{execute, one, to_json};
+use super::database::{execute, one, rows_in, to_json};
 use super::{StoreError, events, sha256_hex};
 
 table!(
@@ -30,18 +30,82 @@ pub async fn record(
     detail: &Value,
 ) -> Result<(), StoreError> {
     events::in_order(db).await?;
-    let last: Option<audit::Model> = one(
-        db,
-        "SELECT * FROM audit ORDER BY seq DESC LIMIT 1",
-        values![],
-    )
-    .await?;
-    let before = last.map_or_else(String::new, |row| row.hash);
+    let before = last_hash(db).await?;
     let detail = to_json("audit detail", detail)?;
     let hash = link(&before, now, [actor, verb, subject, &detail]);
     let sql = "INSERT INTO audit (at, actor, verb, subject, detail, hash) \
                VALUES ($1, $2, $3, $4, $5, $6)";
     execute(db, sql, values![now, actor, verb, subject, detail, hash]).await?;
+    Ok(())
+}
+
+/// The hash the next row follows from; empty before the first.
+async fn last_hash(db: &impl ConnectionTrait) -> Result<String, StoreError> {
+    let sql = "SELECT * FROM audit ORDER BY seq DESC LIMIT 1";
+    let last: Option<audit::Model> = one(db, sql, values![]).await?;
+    Ok(last.map_or_else(String::new, |row| row.hash))
+}
+
+/// A row of the chain to be recorded with others.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDeed<'a> {
+    /// Who did it.
+    pub actor: &'a str,
+    /// What was done.
+    pub verb: &'a str,
+    /// To what.
+    pub subject: &'a str,
+    /// JSON text.
+    pub detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct Linked<'a> {
+    n: usize,
+    actor: &'a str,
+    verb: &'a str,
+    subject: &'a str,
+    detail: &'a str,
+    hash: String,
+}
+
+/// Records many deeds in their order: the chain is hashed here and written in one statement. Record them last in a
+/// transaction, as the chain has one end.
+pub async fn record_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+    deeds: &[NewDeed<'_>],
+) -> Result<(), StoreError> {
+    events::in_order(db).await?;
+    let mut before = last_hash(db).await?;
+    let mut linked = Vec::with_capacity(deeds.len());
+    for (n, deed) in deeds.iter().enumerate() {
+        let (actor, verb, subject, detail) = (deed.actor, deed.verb, deed.subject, deed.detail);
+        let hash = link(&before, now, [actor, verb, subject, detail]);
+        before.clone_from(&hash);
+        linked.push(Linked {
+            n,
+            actor,
+            verb,
+            subject,
+            detail,
+            hash,
+        });
+    }
+    let columns = [
+        ("n", "bigint"),
+        ("actor", "text"),
+        ("verb", "text"),
+        ("subject", "text"),
+        ("detail", "text"),
+        ("hash", "text"),
+    ];
+    let sql = format!(
+        "INSERT INTO audit (at, actor, verb, subject, detail, hash) \
+         SELECT $1, f.actor, f.verb, f.subject, f.detail, f.hash FROM {} ORDER BY f.n",
+        rows_in(db, 2, &columns)
+    );
+    execute(db, &sql, values![now, to_json("audit rows", &linked)?]).await?;
     Ok(())
 }
 

@@ -337,10 +337,52 @@ pub(crate) fn for_update(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
-/// Tells other processes at commit that something moved; within a process the queue is told directly.
+/// What other processes are told of: the payload of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved<'a> {
+    /// Something; whoever waits for anything looks.
+    Anything,
+    /// A fact was recorded; whoever waits for facts looks, and no queue.
+    Fact,
+    /// A step of this queue became ready; only its workers look.
+    Queue(&'a str),
+}
+
+impl<'a> Moved<'a> {
+    const FACT: &'static str = "fact";
+    const QUEUE: &'static str = "queue:";
+
+    fn payload(self) -> String {
+        match self {
+            Self::Anything => String::new(),
+            Self::Fact => Self::FACT.to_owned(),
+            Self::Queue(name) => format!("{}{name}", Self::QUEUE),
+        }
+    }
+
+    /// What a payload says; of what is not understood anything may have moved.
+    pub(crate) fn of(payload: &'a str) -> Self {
+        match payload.strip_prefix(Self::QUEUE) {
+            Some(name) => Self::Queue(name),
+            None if payload == Self::FACT => Self::Fact,
+            None => Self::Anything,
+        }
+    }
+}
+
+/// Tells other processes at commit that anything may have moved; within a process the queue is told directly.
 pub(crate) async fn notify(db: &impl ConnectionTrait) -> Result<(), StoreError> {
+    notify_of(db, Moved::Anything).await
+}
+
+/// Tells other processes at commit what moved, so that only those who wait for it look.
+pub(crate) async fn notify_of(
+    db: &impl ConnectionTrait,
+    moved: Moved<'_>,
+) -> Result<(), StoreError> {
     if db.get_database_backend() == DbBackend::Postgres {
-        execute(db, "SELECT pg_notify('forewright', '')", values![]).await?;
+        let sql = "SELECT pg_notify('forewright', $1)";
+        execute(db, sql, values![moved.payload()]).await?;
     }
     Ok(())
 }
@@ -355,6 +397,29 @@ pub(crate) async fn notify_builds(db: &impl ConnectionTrait) -> Result<(), Store
         execute(db, "SELECT pg_notify($1, '')", values![BUILDS]).await?;
     }
     Ok(())
+}
+
+/// A table `f` out of the JSON array of objects in `$n`, for a statement about many rows at once.
+///
+/// The text of such a statement does not depend on how many rows there are, so it is prepared once.
+pub(crate) fn rows_in(
+    db: &impl ConnectionTrait,
+    n: usize,
+    columns: &[(&str, &'static str)],
+) -> String {
+    let listed = |column: fn(&(&str, &'static str)) -> String| {
+        columns.iter().map(column).collect::<Vec<_>>().join(", ")
+    };
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!(
+            "json_to_recordset(${n}::json) AS f ({})",
+            listed(|(name, kind)| format!("{name} {kind}"))
+        ),
+        _ => format!(
+            "(SELECT {} FROM json_each(${n})) AS f",
+            listed(|(name, _)| format!("value ->> '{name}' AS {name}"))
+        ),
+    }
 }
 
 /// Reads a stored document.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QuerySelect};
+use serde::Serialize;
 use serde_json::Value;
 use workflows::run::{CallOutcome, Position};
 
-use super::database::{all, execute, from_json, notify, number, to_json};
+use super::database::{Moved, all, execute, from_json, notify_of, number, rows_in, to_json};
 use super::runs::run;
 use super::{StoreError, journal, steps};
 
@@ -48,8 +49,43 @@ pub async fn record(
                RETURNING seq AS n";
     let values = values![now, name, subject, to_json("event", payload)?];
     let seq = number(db, sql, values).await?;
-    notify(db).await?;
+    notify_of(db, Moved::Fact).await?;
     seq.ok_or_else(|| StoreError::unknown("event", name))
+}
+
+/// A fact to be recorded with others.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewFact<'a> {
+    /// Where it stands among them.
+    pub n: usize,
+    /// Its name.
+    pub name: &'a str,
+    /// What it is about.
+    pub subject: &'a str,
+    /// JSON text.
+    pub payload: &'a str,
+}
+
+/// Records facts in their order, in one statement. The same holds for it as for [`record`].
+pub async fn record_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+    facts: &[NewFact<'_>],
+) -> Result<(), StoreError> {
+    in_order(db).await?;
+    let columns = [
+        ("n", "bigint"),
+        ("name", "text"),
+        ("subject", "text"),
+        ("payload", "text"),
+    ];
+    let sql = format!(
+        "INSERT INTO event (at, name, subject, payload) \
+         SELECT $1, f.name, f.subject, f.payload FROM {} ORDER BY f.n",
+        rows_in(db, 2, &columns)
+    );
+    execute(db, &sql, values![now, to_json("facts", facts)?]).await?;
+    notify_of(db, Moved::Fact).await
 }
 
 /// Makes what is written to a numbered table from here to the commit visible in the order of its numbers.

@@ -1,11 +1,12 @@
 //! What each run has been told so far.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde::Serialize;
 use serde_json::Value;
 use workflows::run::CallOutcome;
 
 use super::StoreError;
-use super::database::{execute, number, to_json};
+use super::database::{execute, number, rows_in, to_json};
 
 table!(
     /// Journal entries; `outcome` is the JSON of an [`workflows::run::CallOutcome`], absent until the call is answered.
@@ -54,34 +55,62 @@ pub async fn append(
     run: &str,
     entries: &[NewEntry<'_>],
 ) -> Result<(), StoreError> {
-    let sql = "SELECT COUNT(*) AS n FROM journal WHERE run_id = $1";
-    let mut ordinal = number(db, sql, values![run]).await?.unwrap_or(0);
-    for entry in entries {
-        let sql = "INSERT INTO journal (run_id, position, ordinal, kind, input, input_digest, \
-                   line, due, outcome, recorded_at, answered_at, undo) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-                   ON CONFLICT (run_id, position) DO NOTHING";
-        let outcome = entry
-            .outcome
-            .map(|outcome| to_json("outcome", outcome))
-            .transpose()?;
-        let answered_at = outcome.is_some().then_some(now);
-        let values = values![
-            run,
-            entry.position,
-            ordinal,
-            entry.kind,
-            to_json("input", entry.input)?,
-            entry.input_digest,
-            entry.line,
-            entry.due,
-            outcome,
-            now,
-            answered_at,
-            entry.undo
-        ];
-        ordinal += i64::try_from(execute(db, sql, values).await?).unwrap_or(0);
+    #[derive(Serialize)]
+    struct Row<'a> {
+        n: usize,
+        position: &'a str,
+        kind: &'a str,
+        input: String,
+        input_digest: &'a str,
+        line: Option<i64>,
+        due: Option<i64>,
+        outcome: Option<String>,
+        answered_at: Option<i64>,
+        undo: bool,
     }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(entries.len());
+    for (n, entry) in entries.iter().enumerate() {
+        let outcome = entry.outcome;
+        rows.push(Row {
+            n,
+            position: entry.position,
+            kind: entry.kind,
+            input: to_json("input", entry.input)?,
+            input_digest: entry.input_digest,
+            line: entry.line,
+            due: entry.due,
+            outcome: outcome.map(|o| to_json("outcome", o)).transpose()?,
+            answered_at: outcome.is_some().then_some(now),
+            undo: entry.undo,
+        });
+    }
+    let columns = [
+        ("n", "bigint"),
+        ("position", "text"),
+        ("kind", "text"),
+        ("input", "text"),
+        ("input_digest", "text"),
+        ("line", "bigint"),
+        ("due", "bigint"),
+        ("outcome", "text"),
+        ("answered_at", "bigint"),
+        ("undo", "boolean"),
+    ];
+    // Ordinals go on without a gap: only what is new is numbered.
+    let sql = format!(
+        "INSERT INTO journal (run_id, position, ordinal, kind, input, input_digest, \
+         line, due, outcome, recorded_at, answered_at, undo) \
+         SELECT $1, f.position, \
+         (SELECT COUNT(*) FROM journal WHERE run_id = $1) + ROW_NUMBER() OVER (ORDER BY f.n) - 1, \
+         f.kind, f.input, f.input_digest, f.line, f.due, f.outcome, $2, f.answered_at, f.undo FROM {} \
+         WHERE NOT EXISTS (SELECT 1 FROM journal WHERE run_id = $1 AND position = f.position) \
+         ON CONFLICT (run_id, position) DO NOTHING",
+        rows_in(db, 3, &columns)
+    );
+    execute(db, &sql, values![run, now, to_json("journal", &rows)?]).await?;
     Ok(())
 }
 

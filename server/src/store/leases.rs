@@ -551,6 +551,9 @@ pub(super) mod tests {
             backoff_ms: 1_000,
             deadline: None,
             input: "null",
+            concurrency_key: None,
+            concurrency_limit: 1,
+            idempotency_key: None,
         };
         steps::insert(db, f.now(), &step).await.unwrap();
         let order = NewBuild {

@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod outcomes;
 pub mod parts;
 pub mod predictions;
+pub mod queues;
 pub mod restarts;
 pub mod rules;
 pub mod runs;

@@ -1,11 +1,13 @@
 //! Runs of workflows.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
 use workflows::run::Ending;
 use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
-use super::database::{execute, from_json, notify, to_json};
+use super::database::{all, execute, from_json, notify, rows_in, to_json};
 use super::scripts::Scripts;
 use super::{
     Page, StoreError, audit, builds, children, events, first_id_of, new_id, steps, windows,
@@ -118,6 +120,19 @@ pub async fn create(
 pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<run::Model, StoreError> {
     let row = run::Entity::find_by_id(id.to_owned()).one(db).await?;
     row.ok_or_else(|| StoreError::unknown("run", id))
+}
+
+/// The runs of these ids.
+pub async fn of_ids(
+    db: &impl ConnectionTrait,
+    ids: &BTreeSet<&str>,
+) -> Result<Vec<run::Model>, StoreError> {
+    let ids: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+    let sql = format!(
+        "SELECT run.* FROM {} JOIN run ON run.id = f.id",
+        rows_in(db, 1, &[("id", "text")])
+    );
+    all(db, &sql, values![to_json("runs", &ids)?]).await
 }
 
 /// Which runs are listed; what is absent is not asked for.

@@ -2,9 +2,12 @@
 //!
 //! Claiming, renewing and finishing are the queue's; here are the rows and what may be done without a lease.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use std::collections::BTreeSet;
 
-use super::database::{FAR, execute, notify};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde::Serialize;
+
+use super::database::{FAR, Moved, execute, for_update, notify, notify_of, one, rows_in, to_json};
 use super::{StoreError, new_id};
 
 /// The position of the row that stands for the run's own advancement.
@@ -13,6 +16,13 @@ pub const ADVANCE: &str = "@";
 pub const ADVANCE_KIND: &str = "advance_run";
 /// The queue of that row.
 pub const RUNS: &str = "runs";
+/// A step's place in line, least first: the moment it became due, a minute earlier for each point of priority.
+///
+/// What waits is overtaken only by what came at most as many minutes later as it has points more, so everything is
+/// first one day. The index `step_ready` is in this order, so it is spelled alike wherever it is asked for.
+pub const PLACE: &str = "run_at - priority * 60000";
+/// How long the result of an idempotency key is given again.
+pub const IDEMPOTENT_MS: i64 = 7 * 24 * 3_600_000;
 /// How often advancing a run may crash before the run is given up.
 const ADVANCE_ATTEMPTS: i64 = 10;
 
@@ -45,10 +55,13 @@ table!(
     created_at: i64,
     started_at: Option<i64>,
     ended_at: Option<i64>,
+    concurrency_key: Option<String>,
+    concurrency_limit: i64,
+    idempotency_key: Option<String>,
 });
 
 /// A step to be queued.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NewStep<'a> {
     /// The run it belongs to.
     pub run: &'a str,
@@ -58,7 +71,7 @@ pub struct NewStep<'a> {
     pub kind: &'a str,
     /// The name it is claimed under.
     pub queue: &'a str,
-    /// Higher is claimed first.
+    /// Each point is worth a minute of waiting; see [`PLACE`].
     pub priority: i64,
     /// How often it may be tried.
     pub max_attempts: i64,
@@ -68,6 +81,12 @@ pub struct NewStep<'a> {
     pub deadline: Option<i64>,
     /// What is handed in, JSON.
     pub input: &'a str,
+    /// Of the steps with this key, at most `concurrency_limit` are worked on at a time, over all processes.
+    pub concurrency_key: Option<&'a str>,
+    /// How many; at least 1.
+    pub concurrency_limit: i64,
+    /// Steps of the same kind with this key have one result.
+    pub idempotency_key: Option<&'a str>,
 }
 
 /// Queues a step, ready at once; the same position is queued once.
@@ -76,25 +95,62 @@ pub async fn insert(
     now: i64,
     new: &NewStep<'_>,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO step (id, run_id, position, kind, queue, priority, run_at, state, \
-               max_attempts, backoff_ms, deadline, input, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, 'ready', $8, $9, $10, $11, $7) \
-               ON CONFLICT (run_id, position) DO NOTHING";
-    let values = values![
-        new_id(now),
-        new.run,
-        new.position,
-        new.kind,
-        new.queue,
-        new.priority,
-        now,
-        new.max_attempts,
-        new.backoff_ms,
-        new.deadline,
-        new.input
+    insert_all(db, now, std::slice::from_ref(new)).await
+}
+
+#[derive(Serialize)]
+struct Queued<'a> {
+    n: usize,
+    id: String,
+    #[serde(flatten)]
+    new: &'a NewStep<'a>,
+}
+
+/// Queues steps in their order, ready at once, in one statement; the same position is queued once.
+pub async fn insert_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+    new: &[NewStep<'_>],
+) -> Result<(), StoreError> {
+    let rows: Vec<Queued<'_>> = (new.iter().enumerate())
+        .map(|(n, new)| Queued {
+            n,
+            id: new_id(now),
+            new,
+        })
+        .collect();
+    let columns = [
+        ("n", "bigint"),
+        ("id", "text"),
+        ("run", "text"),
+        ("position", "text"),
+        ("kind", "text"),
+        ("queue", "text"),
+        ("priority", "bigint"),
+        ("max_attempts", "bigint"),
+        ("backoff_ms", "bigint"),
+        ("deadline", "bigint"),
+        ("input", "text"),
+        ("concurrency_key", "text"),
+        ("concurrency_limit", "bigint"),
+        ("idempotency_key", "text"),
     ];
-    execute(db, sql, values).await?;
-    notify(db).await
+    let sql = format!(
+        "INSERT INTO step (id, run_id, position, kind, queue, priority, run_at, state, \
+         max_attempts, backoff_ms, deadline, input, created_at, concurrency_key, \
+         concurrency_limit, idempotency_key) \
+         SELECT f.id, f.run, f.position, f.kind, f.queue, f.priority, $1, 'ready', \
+         f.max_attempts, f.backoff_ms, f.deadline, f.input, $1, f.concurrency_key, \
+         f.concurrency_limit, f.idempotency_key FROM {} WHERE TRUE ORDER BY f.n \
+         ON CONFLICT (run_id, position) DO NOTHING",
+        rows_in(db, 2, &columns)
+    );
+    execute(db, &sql, values![now, to_json("steps", &rows)?]).await?;
+    let queues: BTreeSet<&str> = new.iter().map(|new| new.queue).collect();
+    for queue in queues {
+        notify_of(db, Moved::Queue(queue)).await?;
+    }
+    Ok(())
 }
 
 /// Queues a run's own advancement.
@@ -113,6 +169,9 @@ pub async fn insert_advance(
         backoff_ms: 1_000,
         deadline: None,
         input: "null",
+        concurrency_key: None,
+        concurrency_limit: 1,
+        idempotency_key: None,
     };
     insert(db, now, &new).await
 }
@@ -129,11 +188,50 @@ pub async fn wake(
                run_at = CASE WHEN state = 'ready' AND run_at > $3 THEN $3 ELSE run_at END \
                WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased')";
     execute(db, sql, values![run, position, now]).await?;
-    if position == ADVANCE {
-        let sql = "UPDATE run SET state = 'running' WHERE id = $1 AND state = 'waiting'";
-        execute(db, sql, values![run]).await?;
+    if position != ADVANCE {
+        return notify(db).await;
     }
-    notify(db).await
+    let sql = "UPDATE run SET state = 'running' WHERE id = $1 AND state = 'waiting'";
+    execute(db, sql, values![run]).await?;
+    notify_of(db, Moved::Queue(RUNS)).await
+}
+
+/// Lets many runs be advanced now, as [`wake`] does one.
+pub async fn wake_runs(
+    db: &impl ConnectionTrait,
+    now: i64,
+    runs: &BTreeSet<&str>,
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Woken<'a> {
+        id: &'a str,
+    }
+    let woken: Vec<Woken<'_>> = runs.iter().map(|id| Woken { id }).collect();
+    let woken = to_json("runs", &woken)?;
+    // The rows are taken in one order by everybody, so that no two of those who wake wait for each other.
+    let sql = format!(
+        "UPDATE step SET wakes = wakes + 1, \
+         run_at = CASE WHEN state = 'ready' AND run_at > $1 THEN $1 ELSE run_at END \
+         WHERE id IN (SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
+         WHERE step.position = '@' AND step.state IN ('ready', 'leased') ORDER BY step.id {})",
+        rows_in(db, 2, &[("id", "text")]),
+        of_step(db)
+    );
+    execute(db, &sql, values![now, woken.as_str()]).await?;
+    let sql = format!(
+        "UPDATE run SET state = 'running' WHERE state = 'waiting' AND id IN (SELECT f.id FROM {})",
+        rows_in(db, 1, &[("id", "text")])
+    );
+    execute(db, &sql, values![woken]).await?;
+    notify_of(db, Moved::Queue(RUNS)).await
+}
+
+/// `FOR UPDATE` of the steps alone in a statement that joins them with others, where the database has it.
+pub(crate) fn of_step(db: &impl ConnectionTrait) -> String {
+    match for_update(db) {
+        "" => String::new(),
+        lock => format!("{lock} OF step"),
+    }
 }
 
 /// Ends the steps of a run that have not ended: what is being worked on loses its lease, the rest is never begun.
@@ -181,6 +279,30 @@ pub async fn at(
         .one(db)
         .await?;
     row.ok_or_else(|| StoreError::unknown("step", format!("{run}/{position}")))
+}
+
+/// The recorded answer, JSON, of another step of the same kind and idempotency key, the latest within
+/// [`IDEMPOTENT_MS`]; `None` as well for a step without a key.
+pub async fn recorded_answer(
+    db: &impl ConnectionTrait,
+    now: i64,
+    step: &step::Model,
+) -> Result<Option<String>, StoreError> {
+    #[derive(sea_orm::FromQueryResult)]
+    struct Answer {
+        outcome: Option<String>,
+    }
+    let Some(key) = &step.idempotency_key else {
+        return Ok(None);
+    };
+    let sql = "SELECT journal.outcome AS outcome FROM step JOIN journal \
+               ON journal.run_id = step.run_id AND journal.position = step.position \
+               WHERE step.kind = $1 AND step.idempotency_key = $2 AND step.state = 'done' \
+               AND step.ended_at > $3 ORDER BY step.ended_at DESC LIMIT 1";
+    let since = now - IDEMPOTENT_MS;
+    let answer: Option<Answer> =
+        one(db, sql, values![step.kind.as_str(), key.as_str(), since]).await?;
+    Ok(answer.and_then(|answer| answer.outcome))
 }
 
 impl step::Model {

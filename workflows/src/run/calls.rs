@@ -1,6 +1,6 @@
 //! What a run asks of the world: steps, sleeps, events and approvals.
 
-use rhai::Map;
+use rhai::{Dynamic, Map};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -81,10 +81,12 @@ pub struct StepOptions {
     pub timeout_ms: Option<i64>,
     /// Queue it is claimed under, instead of its kind's own.
     pub queue: Option<String>,
-    /// Higher is claimed first.
+    /// Each point is worth a minute of waiting: the higher is claimed first, and the lower not last for ever.
     pub priority: i32,
-    /// Of steps with the same key one runs at a time.
+    /// Of steps with the same key, over all runs, only so many are worked on at a time.
     pub concurrency_key: Option<String>,
+    /// How many; one unless it is told.
+    pub concurrency_limit: Option<u32>,
     /// Names the effect to the outside, so that it happens once over all runs.
     pub idempotency_key: Option<String>,
 }
@@ -134,7 +136,11 @@ pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
             "timeout" => options.timeout_ms = Some(ms()?),
             "queue" => options.queue = Some(text()?),
             "priority" => options.priority = i32::try_from(int()?).map_err(range)?,
-            "concurrency_key" => options.concurrency_key = Some(text()?),
+            "concurrency_key" => {
+                let (key, limit) = concurrency_of(value)?;
+                options.concurrency_key = Some(key);
+                options.concurrency_limit = limit;
+            }
             "idempotency_key" => options.idempotency_key = Some(text()?),
             unknown => {
                 let meant = nearest(unknown, STEP_OPTIONS)
@@ -147,9 +153,56 @@ pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
     Ok(options)
 }
 
+/// A key, alone or as `#{ key, limit }`.
+fn concurrency_of(value: &Dynamic) -> Result<(String, Option<u32>), String> {
+    const WANTED: &str = "option `concurrency_key` is a text, or `#{ key, limit }` with a text and a whole number from 1";
+    if let Ok(key) = value.clone().into_string() {
+        return Ok((key, None));
+    }
+    let map = value.clone().try_cast::<Map>().ok_or(WANTED)?;
+    if let Some(name) = map
+        .keys()
+        .find(|name| !["key", "limit"].contains(&name.as_str()))
+    {
+        return Err(format!("{WANTED}; it has `{name}`"));
+    }
+    let key = map
+        .get("key")
+        .and_then(|key| key.clone().into_string().ok());
+    let limit = match map.get("limit") {
+        None => None,
+        Some(limit) => {
+            let limit = limit.as_int().ok().and_then(|n| u32::try_from(n).ok());
+            Some(limit.filter(|n| *n > 0).ok_or(WANTED)?)
+        }
+    };
+    Ok((key.ok_or(WANTED)?, limit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_concurrency_key_may_say_how_many() {
+        let read = |value: Dynamic| {
+            let options = options_of(&Map::from([("concurrency_key".into(), value)]))?;
+            Ok::<_, String>((options.concurrency_key, options.concurrency_limit))
+        };
+        assert_eq!(read("press".into()), Ok((Some("press".into()), None)));
+        let map = |limit: i64| {
+            let map = [
+                ("key".into(), "press".into()),
+                ("limit".into(), limit.into()),
+            ];
+            Dynamic::from_map(map.into_iter().collect())
+        };
+        assert_eq!(read(map(3)), Ok((Some("press".into()), Some(3))));
+        for wrong in [map(0), map(-1), 7_i64.into(), Dynamic::from_map(Map::new())] {
+            let error = read(wrong).expect_err("refused");
+            assert!(error.contains("#{ key, limit }"), "{error}");
+        }
+    }
 
     #[test]
     fn options_are_read_and_unknown_ones_refused_with_the_nearest() {
