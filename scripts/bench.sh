@@ -4,20 +4,31 @@
 #   newcomer   a clone of the last commit in a new folder: CPU minutes of a clean release build, seconds of `make demo`
 #              and of `make test`, each from an empty target folder; what is installed already stays installed
 #   cells      500 idle cells on Postgres (processor, memory, wake-up), and 1 GiB of artifact over 20 cut connections
+#   queue      jobs per second, time per workflow step and pick-up of the queue beside its peers on one Postgres; see
+#              tests/bench/queue/README.md. More words go to its bench.py: make bench AREA="queue --rounds 3"
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck disable=SC2086
+set -- ${1:-} # the words of AREA
 case "${1:-}" in
 newcomer) ;;
 cells)
     scripts/install.sh rust-build postgres
     exec scripts/with-postgres.sh python3 tests/bench/cells/bench.py
     ;;
+queue)
+    shift
+    scripts/install.sh postgres queue-peers
+    cargo build --release --locked --quiet -p bench-queue
+    mkdir -p bench-out
+    exec scripts/with-postgres.sh python3 tests/bench/queue/bench.py .tools/queue-peers target/release/bench-queue "$@"
+    ;;
 "")
     echo "bench: name an area: make bench AREA=newcomer" >&2
     exit 2
     ;;
 *)
-    echo "bench: there is no area \`$1\`; there is: newcomer cells" >&2
+    echo "bench: there is no area \`$1\`; there is: newcomer cells queue" >&2
     exit 2
     ;;
 esac

