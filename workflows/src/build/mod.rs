@@ -3,4 +3,6 @@
 pub mod dispatch;
 pub mod fit;
 pub mod machine;
+#[cfg(test)]
+mod model;
 pub mod rules;

@@ -34,6 +34,9 @@ mod journal;
 pub mod machine;
 mod position;
 mod replay;
+pub mod step_machine;
+#[cfg(test)]
+mod step_model;
 mod restart;
 #[cfg(test)]
 mod restart_tests;
