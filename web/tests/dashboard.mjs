@@ -223,6 +223,7 @@ const SIGHTS = [
   { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
   { name: 'maintenance', at: '/heatmap/maintenance', texts: [/nothing planned/] },
   { name: 'runs', at: '/runs', texts: [RUN] },
+  { name: 'queues', at: '/queues', everywhere: true, texts: [/^Queues$/, /^Oldest ready$/, /^cad$/, /^runs$/] },
   {
     name: 'waiting',
     at: '/runs',
