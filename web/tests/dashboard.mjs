@@ -222,7 +222,20 @@ const SIGHTS = [
   },
   { name: 'utilisation', at: '/heatmap/utilisation', texts: [/share of capacity in use/] },
   { name: 'maintenance', at: '/heatmap/maintenance', texts: [/nothing planned/] },
-  { name: 'runs', at: '/runs', texts: [RUN] },
+  {
+    name: 'runs',
+    at: '/runs',
+    everywhere: true,
+    texts: [RUN],
+    async more(page, where) {
+      await page.getByLabel('Asset', { exact: true }).fill('no-such-asset');
+      await page.getByRole('button', { name: 'Find' }).click();
+      await sees(page, where, [/There is no such run/]);
+      await page.getByLabel('Asset', { exact: true }).fill(ASSET);
+      await page.getByRole('button', { name: 'Find' }).click();
+      await sees(page, where, [RUN]);
+    },
+  },
   { name: 'queues', at: '/queues', everywhere: true, texts: [/^Queues$/, /^Oldest ready$/, /^cad$/, /^runs$/] },
   {
     name: 'waiting',
@@ -257,6 +270,30 @@ const SIGHTS = [
       await page.getByLabel('also those begun again').check();
       await sees(page, where, [/begun again as this run/]);
     },
+  },
+  {
+    name: 'triggers',
+    at: '/triggers',
+    everywhere: true,
+    texts: [/The clock starts nothing/],
+    async more(page, where) {
+      const trigger = { cron: '30 2 * * mon-fri', time_zone: 'Europe/Berlin', workflow: 'train_model', event: { asset_kind: 'fan_tray' } };
+      await ask(page, 'PUT', '/api/v1/triggers/nightly_training', trigger);
+      await page.reload();
+      await sees(page, where, [/nightly training/, /30 2 \* \* mon-fri/, /^Next in/]);
+      await page.getByRole('button', { name: 'Pause' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
+      await sees(page, where, [/paused/]);
+      await page.getByRole('button', { name: /what became of its ticks/ }).click();
+      await sees(page, where, [/There has been none yet/]);
+      await page.getByRole('button', { name: 'Delete' }).click();
+      await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+      await sees(page, where, [/The clock starts nothing/]);
+      await ask(page, 'PUT', '/api/v1/triggers/nightly_training', trigger);
+      await page.reload();
+      await sees(page, where, [/^Next in/]);
+    },
+    after: (page) => ask(page, 'DELETE', '/api/v1/triggers/nightly_training'),
   },
   {
     name: 'decisions',
@@ -348,6 +385,7 @@ async function look(browser, label, settings, sights) {
     await checkWidth(page, where);
     await checkAccess(page, where);
     await page.screenshot({ path: join(OUT, `${where}.png`), fullPage: label !== '' || sight.name !== 'heatmap' });
+    await sight.after?.(page);
   }
   await context.close();
 }
