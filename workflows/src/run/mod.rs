@@ -34,12 +34,12 @@ mod journal;
 pub mod machine;
 mod position;
 mod replay;
-pub mod step_machine;
-#[cfg(test)]
-mod step_model;
 mod restart;
 #[cfg(test)]
 mod restart_tests;
+pub mod step_machine;
+#[cfg(test)]
+mod step_model;
 #[cfg(test)]
 mod tests;
 pub mod trigger;
