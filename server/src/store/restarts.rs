@@ -167,7 +167,8 @@ async fn copy_step(
     values: &str,
     more: Vec<sea_orm::Value>,
 ) -> Result<(), StoreError> {
-    let asked = "run_id, position, kind, queue, priority, backoff_ms, input";
+    let asked = "run_id, position, kind, queue, priority, backoff_ms, input, concurrency_key, \
+                 concurrency_limit, idempotency_key";
     let taken = asked.replace("run_id", "$2");
     let sql = format!(
         "INSERT INTO step (id, {asked}, {columns}) SELECT $1, {taken}, {values} FROM step \
