@@ -55,6 +55,12 @@ fn run(event) {
 }
 """
 
+POLICY = """
+fn decide(facts) {
+    #{ action: "monitor", reason: "revision %d" }
+}
+"""
+
 
 def call(method, path, body=None, token=OPERATOR):
     request = urllib.request.Request(
@@ -110,7 +116,12 @@ def prepare():
     build = call("GET", "/builds")["builds"][0]
     part = {name: build[name] for name in ("design", "gcode", "material", "printer")}
     part["gcode_size_bytes"] = build.get("gcode_size_bytes", 1)
+    # Two revisions each, so that there is one to go back to.
+    earlier = call("POST", "/workflows", {"name": "contract", "source": "fn run(event) { 1 }"})["revision"]
     revision = call("POST", "/workflows", {"name": "contract", "source": WORKFLOW})["revision"]
+    policies = [call("POST", "/policies", {"name": "contract", "source": POLICY % n})["revision"] for n in range(3)]
+    for n in range(6):
+        call("PUT", f"/triggers/contract-{n}", {"cron": "0 3 1 1 *", "workflow": "contract", "paused": True})
     runs = [run]
     for wanted in ["build"] * 6 + ["window"] * 3 + ["failure"] * 3:
         event = {"wanted": wanted, "build": part, "asset": asset, "at": at}
@@ -156,10 +167,13 @@ def prepare():
         "models": names("/models", "models"),
         "parts": names("/parts", "parts"),
         "policies": names("/policies", "policies", "name"),
-        "revisions": [revision],
+        "policy_revisions": policies,
+        "revised_policies": ["contract"],
+        "revisions": [earlier, revision],
         "runs": runs,
         "technicians": names("/technicians", "technicians"),
         "tokens": spare,
+        "triggers": [f"contract-{n}" for n in range(6)],
         "open_codes": [claimable["code"]],
         "open_secrets": [claimable["claim_secret"]],
         "offsets": [0],
@@ -197,8 +211,15 @@ def settings(values, operations):
     bound["/api/v1/outcomes"]["body.asset"] = "assets"
     bound["/api/v1/cells/{cell}/rules"]["body.heat_group"] = "heat_groups"
     bound["/api/v1/runs"] = {"body.workflow": "workflows"}
-    for way in ("pin", "restart"):
-        bound[f"/api/v1/runs/{{id}}/{way}"]["body.revision"] = "revisions"
+    bound["/api/v1/triggers/{name}"]["body.workflow"] = "workflows"
+    for path in operations:
+        if path.startswith("/api/v1/policies/{name}/re"):
+            bound[path]["path.name"] = "revised_policies"
+        if path.startswith("/api/v1/policies/{name}/revisions/{digest}"):
+            bound[path]["path.digest"] = "policy_revisions"
+        if path.startswith("/api/v1/workflows/{name}/revisions/{digest}"):
+            bound[path]["path.digest"] = "revisions"
+    bound["/api/v1/policies/{name}/rollback"]["path.name"] = "revised_policies"
     for end in ("from", "to"):
         bound["/api/v1/workflows/{name}/migrate"][f"body.{end}"] = "revisions"
 
@@ -236,11 +257,15 @@ def settings(values, operations):
         "phases.stateful.enabled = false",
         "phases.fuzzing.extra-data-sources.responses = false",
         "phases.coverage.extra-data-sources.responses = false",
+        # Nothing here has diverged, so what pins a run refuses them all; its own tests pin one.
+        "[[operations]]",
+        'include-operation-id = "pin_run"',
+        "warnings = false",
     ]
     return "\n".join(lines) + "\n"
 
 
-def walk(title, config, token, phases, options):
+def walk(title, config, token, phases, revisions, options):
     print(f"contract: {title}", flush=True)
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
@@ -262,12 +287,15 @@ def walk(title, config, token, phases, options):
         *options,
     ]
     hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, env={**os.environ, **hooks}, cwd=config.parent).returncode
+    known = {"CONTRACT_REVISIONS": json.dumps(revisions)}
+    return subprocess.run(command, env={**os.environ, **hooks, **known}, cwd=config.parent).returncode
 
 
 def main():
     operations = json.loads((ROOT / "openapi/v1.json").read_text())["paths"]
     values, cell, cell_token = prepare()
+    workflow, policy = values["revisions"][-1], values["policy_revisions"][-1]
+    revisions = {"pin_run": workflow, "restart_run": workflow, "replay_policy": policy}
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "schemathesis.toml"
         config.write_text(settings(values, operations))
@@ -277,6 +305,7 @@ def main():
             config,
             cell_token,
             "examples,coverage,fuzzing,stateful",
+            revisions,
             ["--include-path-regex", CELLS_ONLY, *extra],
         )
         as_operator = walk(
@@ -284,6 +313,7 @@ def main():
             config,
             OPERATOR,
             "examples,coverage,fuzzing,stateful",
+            revisions,
             ["--exclude-path", ENDLESS, "--exclude-path-regex", CELLS_ONLY, *extra],
         )
     # Had the token been revoked on the way, every later answer would have been an unsuspicious 401.
