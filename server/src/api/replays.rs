@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(OperationsView::of(Vec::new()).max, 0);
     }
 
-    /// The figure `policy_replay_100k_s`: `scripts/bench.sh policy_replay`.
+    /// Prints the figure `policy_replay_100k_s`.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "a measurement"]
     async fn a_hundred_thousand_decisions_are_replayed() {
