@@ -30,7 +30,7 @@ type Told = (
     &'static [(&'static str, &'static str)],
 );
 
-const TOLD: [Told; 8] = [
+const TOLD: [Told; 9] = [
     (
         "create_enrolment",
         "201",
@@ -94,6 +94,14 @@ const TOLD: [Told; 8] = [
         "id",
         "$response.body#/id",
         HELD,
+    ),
+    (
+        "get_build",
+        "200",
+        "resolve_build",
+        "id",
+        "$response.body#/id",
+        &[("fence", "$response.body#/fence")],
     ),
 ];
 const HELD: &[(&str, &str)] = &[

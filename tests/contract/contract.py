@@ -206,6 +206,7 @@ def settings(values, operations):
             bound.setdefault(path, {})["body.epoch"] = "epochs"
         if path.startswith("/api/v1/leases/"):
             bound[path]["body.fence"] = "fences"
+    bound["/api/v1/builds/{id}/resolve"]["body.fence"] = "fences"
     # The one enrolment whose token can be fetched needs the one secret that belongs to it.
     bound["/api/v1/enrolments/{code}/token"] = {"path.code": "open_codes", "body.claim_secret": "open_secrets"}
     bound["/api/v1/outcomes"]["body.asset"] = "assets"

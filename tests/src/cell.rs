@@ -117,12 +117,11 @@ impl FakeCell {
         self.client.post_bytes(&path, &headers, &body)
     }
 
-    /// Says what is on the plate.
-    pub async fn resolve(&self, build: &str, on_plate: &str) -> Answer {
+    /// Says what is on the plate of a build that was leased under this fence.
+    pub async fn resolve(&self, build: &str, fence: i64, on_plate: &str) -> Answer {
         let path = format!("/builds/{build}/resolve");
-        self.client
-            .post(&path, &json!({ "on_plate": on_plate }))
-            .await
+        let body = json!({ "on_plate": on_plate, "fence": fence });
+        self.client.post(&path, &body).await
     }
 }
 

@@ -78,12 +78,17 @@ async fn a_heartbeat_keeps_a_lease() {
 async fn an_empty_plate_offers_an_uncertain_build_again() {
     let (server, ordered, [_, second], lost) = uncertain_build().await;
     let path = format!("/builds/{}/resolve", ordered.build);
-    let body = json!({ "on_plate": "nothing" });
+    let body = json!({ "on_plate": "nothing", "fence": lost.fence });
     second
-        .resolve(&ordered.build, "nothing")
+        .resolve(&ordered.build, lost.fence, "nothing")
         .await
         .expect_problem(403, "forbidden");
     let technician = server.client_of("technician").await;
+    let unfenced = json!({ "on_plate": "nothing" });
+    technician
+        .post(&path, &unfenced)
+        .await
+        .expect_problem(422, "invalid_body");
     technician.post(&path, &body).await.expect(200);
 
     let held = second.lease().await.expect_build(&ordered.build);
@@ -92,13 +97,49 @@ async fn an_empty_plate_offers_an_uncertain_build_again() {
     held.complete(b"scan").await.expect(200);
     server.result_of(&ordered.run).await;
     let again = technician.post(&path, &body).await;
-    again.expect_problem(409, "build_not_uncertain");
+    again.expect_problem(409, "stale");
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_plate_is_not_said_of_the_next_one() {
+    let (server, ordered, [first, _], lost) = uncertain_build().await;
+    let path = format!("/builds/{}/resolve", ordered.build);
+    let looked = json!({ "on_plate": "nothing", "fence": lost.fence });
+    let technician = server.client_of("technician").await;
+    first
+        .resolve(&ordered.build, lost.fence, "nothing")
+        .await
+        .expect(200);
+
+    // Made once more by the same cell, and in doubt once more: now something may lie there.
+    let held = first.lease().await.expect_build(&ordered.build);
+    held.stage().await.start().await;
+    server.build_in(&ordered.build, "uncertain").await;
+    first
+        .resolve(&ordered.build, lost.fence, "nothing")
+        .await
+        .expect_problem(409, "stale");
+    let late = technician.post(&path, &looked).await;
+    late.expect_problem(409, "stale");
+    server.build_in(&ordered.build, "uncertain").await;
+    assert_eq!(server.events_named("build.started").await.len(), 2);
+
+    first
+        .resolve(&ordered.build, held.fence, "partial")
+        .await
+        .expect(200);
+    let resolved = server.events_named("build.resolved").await;
+    let fences: Vec<_> = resolved.iter().map(|e| &e["payload"]["fence"]).collect();
+    assert_eq!(fences, [&json!(lost.fence), &json!(held.fence)]);
 }
 
 #[tokio::test]
 async fn half_a_part_on_the_plate_ends_the_build() {
-    let (server, ordered, [first, _], _) = uncertain_build().await;
-    first.resolve(&ordered.build, "partial").await.expect(200);
+    let (server, ordered, [first, _], lost) = uncertain_build().await;
+    first
+        .resolve(&ordered.build, lost.fence, "partial")
+        .await
+        .expect(200);
     let run = server.ended_run(&ordered.run).await;
     assert_eq!(run["state"], "failed");
     assert_eq!(run["steps"][0]["error"]["code"], "partial_print", "{run:#}");
@@ -110,7 +151,10 @@ async fn a_cell_that_comes_back_may_still_say_what_it_made() {
     first.reconnect().await;
     let stale = lost.complete(b"from the connection before").await;
     stale.expect_problem(409, "stale");
-    first.resolve(&ordered.build, "finished").await.expect(200);
+    first
+        .resolve(&ordered.build, lost.fence, "finished")
+        .await
+        .expect(200);
     second.lease().await.expect_no_work();
     lost.by(&first).complete(b"scan").await.expect(200);
     assert_eq!(

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::auth::{PlateReader, Reader, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, dispatch::Obstacle};
+use crate::store::{self, StoreError, builds::Looked, dispatch::Obstacle};
 
 /// One making of a design.
 #[derive(Debug, Serialize, ToSchema)]
@@ -139,6 +139,9 @@ pub struct BuildQuery {
 pub struct Resolution {
     /// What is on the plate.
     pub on_plate: OnPlateView,
+    /// The build's fence as it was when the plate was looked at. A build that was leased again since has another, and is
+    /// not settled by what is said of an earlier plate.
+    pub fence: i64,
 }
 
 /// What is on the plate.
@@ -222,7 +225,8 @@ pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult
     }))
 }
 
-/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows.
+/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows. 409 `stale` if
+/// the build was leased again since.
 #[utoipa::path(post, path = "/api/v1/builds/{id}/resolve", tag = "cells",
     params(("id" = String, Path)), request_body = Resolution,
     responses((status = 200, body = BuildView)))]
@@ -238,6 +242,10 @@ pub async fn resolve_build(
             let detail = "it takes an operator, a technician or the cell that held the build";
             return Err(ApiError::forbidden(detail));
         }
+        // The fence that was just seen beside the cell's name: with another one this would be somebody else's build.
+        if build.fence != body.fence {
+            return Err(StoreError::stale("build", id).into());
+        }
     }
     let on_plate = match body.on_plate {
         OnPlateView::Nothing => OnPlate::Nothing,
@@ -245,7 +253,12 @@ pub async fn resolve_build(
         OnPlateView::Finished => OnPlate::Finished,
     };
     let tx = store::begin(&app.db.write).await?;
-    let build = store::builds::resolve(&tx, app.now_ms(), &who.0.subject, &id, on_plate).await?;
+    let looked = Looked {
+        actor: &who.0.subject,
+        fence: body.fence,
+        on_plate,
+    };
+    let build = store::builds::resolve(&tx, app.now_ms(), &id, looked).await?;
     tx.commit().await?;
     app.queue.notify_local();
     Ok(Json(build.into()))

@@ -165,7 +165,7 @@ impl Cell {
         let told = match job.started {
             None => {
                 let path = format!("/builds/{}/resolve", job.build);
-                let body = json!({ "on_plate": "nothing" });
+                let body = json!({ "on_plate": "nothing", "fence": job.fence });
                 retry(|| self.api.post::<Value>(&path, &body))
                     .await
                     .map(drop)

@@ -173,19 +173,38 @@ pub async fn demands(db: &impl ConnectionTrait) -> Result<Vec<Demand>, StoreErro
     Ok(rows.into_iter().map(demand).collect())
 }
 
+/// What somebody found who looked at a plate.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
+    /// Who looked.
+    pub actor: &'a str,
+    /// The fence the build had then.
+    pub fence: i64,
+    /// What lies there.
+    pub on_plate: OnPlate,
+}
+
 /// Settles an uncertain build by what lies on the plate. To be called in a transaction.
 ///
 /// # Errors
 ///
-/// `build_not_uncertain` when there is nothing to settle.
+/// `Stale` when the build was leased again since somebody looked: an answer that comes late or twice is about an earlier
+/// plate, and would have a part made a second time. `build_not_uncertain` when there is nothing to settle.
 pub async fn resolve(
     db: &impl ConnectionTrait,
     now: i64,
-    actor: &str,
     id: &str,
-    on_plate: OnPlate,
+    looked: Looked<'_>,
 ) -> Result<Build, StoreError> {
+    let Looked {
+        actor,
+        fence,
+        on_plate,
+    } = looked;
     let row = hold(db, id).await?;
+    if row.fence != fence {
+        return Err(StoreError::stale("build", id));
+    }
     let Ok((_, effect)) = machine::apply(row.state()?, BuildEvent::Resolve(on_plate)) else {
         return Err(StoreError::refused(
             "build_not_uncertain",
@@ -211,7 +230,7 @@ pub async fn resolve(
         // A finished part is made once its scan says so: the cell that made it completes the build.
         _ => {}
     }
-    let detail = json!({ "on_plate": on_plate });
+    let detail = json!({ "on_plate": on_plate, "fence": fence });
     events::record(db, now, "build.resolved", id, &detail).await?;
     audit::record(db, now, actor, "resolve_build", id, &detail).await?;
     get(db, id).await?.try_into()

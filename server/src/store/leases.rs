@@ -600,6 +600,14 @@ pub(super) mod tests {
         }
     }
 
+    fn empty(fence: i64) -> builds::Looked<'static> {
+        builds::Looked {
+            actor: "op",
+            fence,
+            on_plate: OnPlate::Nothing,
+        }
+    }
+
     async fn started(f: &Fresh, name: &str) -> (Grant, i64) {
         order(f).await;
         let epoch = cell(f, name).await;
@@ -654,10 +662,22 @@ pub(super) mod tests {
         assert_eq!(none, None);
         let build = builds::get(db, &grant.build.id).await.unwrap();
         assert_eq!(build.state, "uncertain");
-        let settled = builds::resolve(db, f.now(), "op", &build.id, OnPlate::Nothing).await;
+        let settled = builds::resolve(db, f.now(), &build.id, empty(build.fence)).await;
         assert_eq!(settled.unwrap().state, BuildState::Waiting);
-        let next = ask(db, f.now(), "c2", two, None).await.unwrap();
-        assert_eq!(next.unwrap().build.id, build.id);
+        let next = ask(db, f.now(), "c2", two, None).await.unwrap().unwrap();
+        assert_eq!(next.build.id, build.id);
+        let holder = holder(&next, two);
+        stage(db, f.now(), holder, GCODE).await.unwrap();
+        start(db, f.now(), holder).await.unwrap();
+        f.advance(TTL);
+        assert_eq!(expire(db, f.now()).await.unwrap(), 1);
+        let late = builds::resolve(db, f.now(), &build.id, empty(build.fence)).await;
+        assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
+        let build = builds::get(db, &build.id).await.unwrap();
+        assert_eq!(
+            build.state, "uncertain",
+            "nobody looked at this plate since"
+        );
     }
 
     async fn a_called_off_build_that_left_nothing_on_the_plate_ends(f: Fresh) {
@@ -673,7 +693,7 @@ pub(super) mod tests {
             build.state, "uncertain",
             "nobody knows what is on the plate"
         );
-        let settled = builds::resolve(db, f.now(), "op", &build.id, OnPlate::Nothing).await;
+        let settled = builds::resolve(db, f.now(), &build.id, empty(build.fence)).await;
         let settled = settled.unwrap();
         assert_eq!(settled.state, BuildState::Ended);
         let code = match settled.ended {

@@ -268,6 +268,7 @@ impl History {
     /// The machines moved once for each build, with the server's leave, and what they made is what was recorded.
     fn check_motions(&self, found: &mut Vec<String>) {
         let granted = self.events("build.started");
+        let resolved = self.events("build.resolved");
         let mut moved = BTreeMap::<&str, Vec<&Value>>::new();
         for line in self.motions.iter().filter(|line| line["did"] == "moving") {
             let build = text(line, "build");
@@ -280,6 +281,14 @@ impl History {
         for build in &self.tables["build"] {
             let id = text(build, "id");
             let motions = moved.get(id).map_or(&[][..], Vec::as_slice);
+            for seen in resolved.get(id).into_iter().flatten() {
+                let of_plate = |line: &&&Value| line["fence"] == seen["fence"];
+                if seen["on_plate"] == "nothing" && motions.iter().any(|line| of_plate(&line)) {
+                    found.push(format!(
+                        "build {build} moved under {seen}, whose plate was seen empty"
+                    ));
+                }
+            }
             if motions.len() != 1 {
                 found.push(format!(
                     "the machines moved {} times for build {build}: {motions:?}",

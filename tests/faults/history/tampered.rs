@@ -8,7 +8,7 @@ use super::text;
 /// A way to spoil a history, and a word of what has to be said then; `false` where it holds nothing to spoil.
 type Tampering = (&'static str, fn(&mut History) -> bool);
 
-const TAMPERINGS: [Tampering; 14] = [
+const TAMPERINGS: [Tampering; 15] = [
     ("was recorded 0 times", |h| {
         remove(h, "event", |e| e["name"] == "run.ended")
     }),
@@ -55,6 +55,17 @@ const TAMPERINGS: [Tampering; 14] = [
     ("a machine moved without leave", |h| {
         let line = h.motions.iter_mut().find(|line| line["did"] == "moving");
         line.map(|line| line["fence"] = json!(99)).is_some()
+    }),
+    ("whose plate was seen empty", |h| {
+        let Some(line) = h.motions.iter().find(|line| line["did"] == "moving") else {
+            return false;
+        };
+        let seen = json!({ "on_plate": "nothing", "fence": line["fence"] }).to_string();
+        let told = json!({
+            "seq": i64::MAX, "name": "build.resolved", "subject": line["build"], "payload": seen,
+        });
+        h.tables.get_mut("event").expect("read").push(told);
+        true
     }),
 ];
 

@@ -120,13 +120,13 @@ impl Cell {
     async fn settle(&mut self, job: &mut Job) -> Result<(), Refused> {
         let path = format!("/builds/{}/resolve", job.build);
         if job.motion == Motion::None {
-            let told = json!({ "on_plate": "nothing" });
+            let told = json!({ "on_plate": "nothing", "fence": job.fence });
             self.insist(Method::POST, &path, &told).await;
             self.write(job, "over", "empty");
             return Ok(());
         }
         if job.motion == Motion::Begun && self.chance.once_in(PIECE_ONE_OF) {
-            let told = json!({ "on_plate": "partial" });
+            let told = json!({ "on_plate": "partial", "fence": job.fence });
             if self.insist(Method::POST, &path, &told).await.is_some() {
                 self.write(job, "over", "piece");
                 return Ok(());

@@ -1,7 +1,8 @@
 //! Every interleaving of two cells around one build: words that come late, twice or never, crashes, lost leases.
 //!
-//! The model carries out the real machine; the fences and sessions around it are those of the server's leases. Cells
-//! never lie about their plates, and only they are asked. Spoilt rules must be found out by the same properties.
+//! The model carries out the real machine; the fences and sessions around it are those of the server's leases. A word
+//! once said arrives at any time after, any number of times. Cells and people never lie about a plate; a person looks
+//! once the machine stands still, and may answer long after. Spoilt rules must be found out by the same properties.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use super::machine::{BuildEvent, OnPlate, apply};
 use crate::model::BuildState;
 
 const LEASE: u8 = 1;
-const LAST: u8 = 3;
+const LAST: u8 = 2;
 const SESSIONS: u8 = 2;
 const FENCES: u8 = 3;
 
@@ -20,8 +21,10 @@ const FENCES: u8 = 3;
 struct Rules {
     /// A holder's word counts under the present fence alone.
     fence: bool,
-    /// What is said of a plate names the fence it was started under.
+    /// What a cell says of its plate names the fence it was started under.
     plate_fence: bool,
+    /// What a person says of a plate names the fence the page showed.
+    page_fence: bool,
     /// A started build whose lease is lost is left in doubt.
     doubt: bool,
 }
@@ -29,6 +32,7 @@ struct Rules {
 const ALL: Rules = Rules {
     fence: true,
     plate_fence: true,
+    page_fence: true,
     doubt: true,
 };
 
@@ -37,7 +41,10 @@ enum Word {
     Stage,
     Start,
     Complete,
+    /// The cell's machine never moved for this job.
     Empty,
+    /// A person saw nothing on the cell's plate.
+    SeenEmpty,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,7 +132,12 @@ impl Model for Rules {
             match cell.job {
                 None => acts.push(Act::Lease(number)),
                 Some((_, true)) => acts.push(Act::Say(number, Word::Complete)),
-                Some((_, false)) if cell.settling => acts.push(Act::Say(number, Word::Empty)),
+                Some((fence, false)) if cell.settling => {
+                    acts.push(Act::Say(number, Word::Empty));
+                    let in_doubt = STATES[usize::from(world.state)] == BuildState::Uncertain;
+                    let shown = world.holder == Some(number) && world.fence == fence;
+                    acts.extend((in_doubt && shown).then_some(Act::Say(number, Word::SeenEmpty)));
+                }
                 Some((_, false)) => acts.extend([
                     Act::Say(number, Word::Stage),
                     Act::Say(number, Word::Start),
@@ -240,7 +252,9 @@ impl World {
             session,
             fence,
         } = message;
-        if session != self.cells[cell].session {
+        // Nobody says with which connection a plate was looked at.
+        let of_plate = matches!(word, Word::Empty | Word::SeenEmpty);
+        if session != self.cells[cell].session && !of_plate {
             return None;
         }
         let is_holder = self.holder == Some(cell) && fence == self.fence;
@@ -251,6 +265,11 @@ impl World {
                     self.holder = None;
                 }
                 self.forget(message);
+            }
+            Word::SeenEmpty => {
+                let may = !rules.page_fence || fence == self.fence;
+                may.then(|| self.happen(BuildEvent::Resolve(OnPlate::Nothing)))??;
+                self.holder = None;
             }
             _ if rules.fence && !is_holder => self.forget(message),
             Word::Stage => drop(self.happen(BuildEvent::Stage)?),
@@ -321,6 +340,13 @@ fn every_rule_is_needed() {
         (
             Rules {
                 plate_fence: false,
+                ..ALL
+            },
+            "matter moves at most once",
+        ),
+        (
+            Rules {
+                page_fence: false,
                 ..ALL
             },
             "matter moves at most once",

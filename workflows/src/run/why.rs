@@ -286,7 +286,7 @@ fn of_build(build: &BuildNow, now: Timestamp) -> Found {
                 WaitsFor::Plate,
                 format!(
                     "`{cell}` was lost after it had started build `{id}`; somebody has to look at the plate and \
-                     tell `POST /api/v1/builds/{id}/resolve`"
+                     tell `POST /api/v1/builds/{id}/resolve`, with the fence the build shows"
                 ),
             );
             found.released_by = vec!["technician".to_owned(), "operator".to_owned()];
