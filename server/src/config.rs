@@ -25,6 +25,7 @@ pub struct Config {
     pub artifacts: Artifacts,
     pub webhook: Webhook,
     pub triggers: Triggers,
+    pub retention: Retention,
 }
 
 macro_rules! sections {
@@ -65,6 +66,12 @@ sections! {
     Webhook { url: String }
     /// How far triggers look back.
     Triggers { missed_after_s: u32, catch_up: usize, max_queued: u32 }
+    /// How long what is kept, days.
+    Retention {
+        every_s: u32, archive: bool, runs_days: u32, decisions_days: u32, predictions_days: u32,
+        events_days: u32, deliveries_days: u32, requests_days: u32, ticks_days: u32,
+        audit_days: u32, batch_rows: u64, pause_ms: u64,
+    }
 }
 
 /// Why the settings cannot be used.
@@ -150,6 +157,7 @@ impl Config {
         }
         self.check_intervals().map_err(Error::custom)?;
         self.check_guards().map_err(Error::custom)?;
+        self.check_retention().map_err(Error::custom)?;
         if self.queue.heartbeat_ms * 2 >= self.queue.lease_ms.cast_unsigned() {
             return Err(Error::custom(
                 "`queue.heartbeat_ms` must be under half of `queue.lease_ms`",
@@ -214,6 +222,26 @@ impl Config {
             Some((name, _)) => Err(format!("`policy.{name}` must be 0 to 100")),
             None => Ok(()),
         }
+    }
+}
+
+impl Config {
+    /// What still counts must still be there: the keys of steps, and the runs a cool-down goes by.
+    fn check_retention(&self) -> Result<(), String> {
+        let kept = &self.retention;
+        if (1..7).contains(&kept.runs_days) {
+            return Err(
+                "`retention.runs_days` must be 0 or at least 7, as long as idempotency keys of steps hold"
+                    .into(),
+            );
+        }
+        if kept.runs_days > 0 && f64::from(kept.runs_days) * 24.0 < self.policy.cooldown_hours {
+            return Err("`retention.runs_days` must be as long as `policy.cooldown_hours`".into());
+        }
+        if !(1..=10_000).contains(&kept.batch_rows) {
+            return Err("`retention.batch_rows` must be 1 to 10,000".into());
+        }
+        Ok(())
     }
 }
 
@@ -381,6 +409,13 @@ mod tests {
             ("POLICY_COOLDOWN_HOURS", "-1", "must not be negative"),
             ("POLICY_DEDUP_WINDOW_S", "0", "must be 1 to 604,800"),
             ("POLICY_MAX_KIND_PERCENT", "101", "must be 0 to 100"),
+            ("RETENTION_RUNS_DAYS", "6", "must be 0 or at least 7"),
+            (
+                "POLICY_COOLDOWN_HOURS",
+                "2161",
+                "as long as `policy.cooldown_hours`",
+            ),
+            ("RETENTION_BATCH_ROWS", "0", "must be 1 to 10,000"),
         ] {
             let error = with(&[(&format!("FOREWRIGHT_{name}"), value)]).expect_err(name);
             assert!(error.to_string().contains(said), "{error}");

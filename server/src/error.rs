@@ -122,6 +122,19 @@ impl ApiError {
         Self::new(StatusCode::GONE, code, detail)
     }
 
+    /// 410: a run that is kept no longer, with where its archive is.
+    fn archived(run: &crate::store::archives::run_archive::Model) -> Self {
+        let digest = run.digest.clone().unwrap_or_default();
+        let detail = format!(
+            "run `{}` ended long ago and is archived; `GET /api/v1/artifacts/{digest}` has it, gzipped",
+            run.id
+        );
+        Self::gone("run_archived", detail)
+            .with("archive", digest)
+            .with("workflow", run.workflow.clone())
+            .with("state", run.state.clone())
+    }
+
     /// 413: larger than the limit.
     pub fn too_large(limit_bytes: usize) -> Self {
         Self::new(
@@ -275,6 +288,7 @@ impl From<crate::store::StoreError> for ApiError {
         use crate::store::StoreError;
         match error {
             StoreError::Unknown { what, id } => Self::not_found(what, &id),
+            StoreError::Archived(run) => Self::archived(&run),
             StoreError::Stale { .. } => Self::stale(error.to_string()),
             StoreError::Refused { code, message } if WRONG_STATE.contains(&code) => {
                 Self::wrong_state(code, message)

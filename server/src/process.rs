@@ -23,8 +23,8 @@ use crate::artifacts::{ArtifactError, Artifacts};
 use crate::first_token::FirstToken;
 use crate::host::{ArtifactBytes, Trouble};
 use crate::jobs::{
-    TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads,
-    fire_triggers, run_workers,
+    Keeper, TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads,
+    fire_triggers, prune, run_workers,
 };
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
@@ -251,6 +251,16 @@ fn start_chores(
             Ok(())
         }
     }));
+    if app.config.retention.every_s > 0 {
+        let keeping = app.clone();
+        let pause = Duration::from_secs(u64::from(app.config.retention.every_s));
+        // A pass may last; whatever transaction it is in when the process stops is as if it had not begun.
+        let passes = every(pause, stopped.clone(), move || {
+            let app = keeping.clone();
+            async move { prune_once(&app).await }
+        });
+        tasks.spawn(until(stopped.clone(), passes));
+    }
     let firing = app.clone();
     let limits = trigger_limits(app);
     tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
@@ -276,6 +286,23 @@ fn start_chores(
             async move { tick_once(&app).await }
         }));
     }
+}
+
+/// One look at what is too old over all processes, which ends before the next begins.
+async fn prune_once(app: &App) -> anyhow::Result<()> {
+    let every_s = app.config.retention.every_s;
+    let number = app.now_ms() / (i64::from(every_s) * 1_000);
+    if store::chores::take(&app.db.write, app.now_ms(), "prune", number).await? {
+        store::chores::prune(&app.db.write, app.now_ms() - CHORES_KEPT_MS).await?;
+        let keeper = Keeper {
+            db: app.db.clone(),
+            artifacts: Arc::new(app.artifacts.clone()),
+            rules: app.config.retention.clone(),
+        };
+        let patience = Duration::from_secs(u64::from(every_s)).mul_f64(0.8);
+        prune(&keeper, app.now_ms(), patience).await?;
+    }
+    Ok(())
 }
 
 fn trigger_limits(app: &App) -> TriggerLimits {

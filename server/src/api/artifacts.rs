@@ -113,7 +113,11 @@ pub async fn list_artifacts(
     _: auth::Reader,
     Query(query): Query<ArtifactQuery>,
 ) -> ApiResult<Json<ArtifactList>> {
-    store::runs::get(&app.db.read, &query.run).await?;
+    match store::runs::get(&app.db.read, &query.run).await {
+        // What it made is still there.
+        Ok(_) | Err(store::StoreError::Archived(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let rows = store::artifacts::of_run(&app.db.read, &query.run).await?;
     let artifacts = rows.into_iter().map(|a| ArtifactView {
         digest: a.digest,

@@ -367,6 +367,7 @@ fn refusal(error: &StoreError) -> StepError {
         StoreError::NotYet { .. } => unavailable("storage", error),
         StoreError::Refused { code, .. } => StepError::failed(*code, error),
         StoreError::Corrupt { .. } => StepError::failed("corrupt", error),
+        StoreError::Archived(_) => StepError::failed("run_archived", error),
     }
 }
 

@@ -6,6 +6,7 @@ mod execute_step;
 mod expire_leases;
 mod expire_uploads;
 mod fire_triggers;
+mod prune;
 mod workers;
 
 #[cfg(test)]
@@ -15,8 +16,11 @@ pub use deliver_outbox::{Webhook, deliver_outbox};
 pub use expire_leases::expire_leases;
 pub use expire_uploads::expire_uploads;
 pub use fire_triggers::{FireError, TriggerLimits, fire_triggers, schedule};
+pub use prune::{Keeper, Removed, prune, too_old_before};
 pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod prune_tests;
 #[cfg(test)]
 mod restart_tests;

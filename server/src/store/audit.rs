@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::database::{execute, one, rows_in, to_json};
-use super::{StoreError, events, sha256_hex};
+use super::{StoreError, events, retention, sha256_hex};
 
 table!(
     /// The audit chain.
@@ -123,14 +123,17 @@ pub async fn record_put<T: Serialize>(
     record(db, now, actor, verb, subject, &detail).await
 }
 
-/// The number of the first row that does not follow from the one before, if somebody changed the chain.
+/// The number of the first row that does not follow from the one before, if somebody changed the chain. The first that
+/// is kept follows from what retention noted of the last that is not.
 pub async fn first_broken(db: &impl ConnectionTrait) -> Result<Option<i64>, StoreError> {
     let rows = audit::Entity::find()
         .order_by_asc(audit::Column::Seq)
         .all(db)
         .await?;
-    let mut before = String::new();
-    for row in rows {
+    // Asked for after the rows: what is removed meanwhile stands before it.
+    let start = retention::audit_start(db).await?;
+    let mut before = start.hash;
+    for row in rows.into_iter().filter(|row| row.seq > start.seq) {
         let texts = [&*row.actor, &*row.verb, &*row.subject, &*row.detail];
         if link(&before, row.at, texts) != row.hash {
             return Ok(Some(row.seq));

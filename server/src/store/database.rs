@@ -169,6 +169,9 @@ pub enum StoreError {
         /// Its name.
         id: String,
     },
+    /// A run that is kept no longer.
+    #[error("run `{}` is archived as `{}`", .0.id, .0.digest.as_deref().unwrap_or("nothing"))]
+    Archived(Box<super::archives::run_archive::Model>),
     /// A write with an old fence or epoch: somebody else holds the thing now.
     #[error("{what} `{id}` has passed to somebody else")]
     Stale {

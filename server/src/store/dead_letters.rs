@@ -36,7 +36,7 @@ pub async fn list(
     which: DeadLetters<'_>,
     page: Page<'_>,
 ) -> Result<Vec<DeadLetter>, StoreError> {
-    let mut wanted = vec!["r.failed_position IS NOT NULL".to_owned()];
+    let mut wanted = vec!["r.failed_position IS NOT NULL AND r.archived_at IS NULL".to_owned()];
     let mut values = Vec::new();
     for (column, value, sign) in [
         ("r.workflow", which.workflow, "="),

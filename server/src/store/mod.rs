@@ -8,6 +8,7 @@ mod table;
 
 pub mod actions;
 pub mod approvals;
+pub mod archives;
 pub mod artifacts;
 pub mod assets;
 pub mod audit;
@@ -34,6 +35,7 @@ pub mod parts;
 pub mod predictions;
 pub mod queues;
 pub mod restarts;
+pub mod retention;
 pub mod rules;
 pub mod runs;
 pub mod scripts;

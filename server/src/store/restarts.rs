@@ -36,6 +36,9 @@ pub async fn restart(
     id: &str,
     how: &Restart<'_>,
 ) -> Result<run::Model, StoreError> {
+    // Held to the end: one that goes into the archive meanwhile would be taken over in part.
+    let sql = "UPDATE run SET state = state WHERE id = $1 AND ended_at IS NOT NULL";
+    execute(db, sql, values![id]).await?;
     let old = runs::get(db, id).await?;
     if !matches!(&*old.state, "failed" | "cancelled" | "diverged") {
         return Err(StoreError::refused(

@@ -10,7 +10,8 @@ use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 use super::database::{all, execute, from_json, notify, rows_in, to_json};
 use super::scripts::Scripts;
 use super::{
-    Page, StoreError, audit, builds, children, events, first_id_of, new_id, steps, windows,
+    Page, StoreError, archives, audit, builds, children, events, first_id_of, new_id, steps,
+    windows,
 };
 
 table!(
@@ -39,6 +40,7 @@ table!(
     continues: Option<String>,
     mailbox: Option<String>,
     events_after: i64,
+    archived_at: Option<i64>,
 });
 
 /// A run to be started.
@@ -117,9 +119,15 @@ pub async fn create(
 }
 
 /// One run.
+///
+/// # Errors
+///
+/// `Archived`, with where its archive is, when it is kept no longer.
 pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<run::Model, StoreError> {
-    let row = run::Entity::find_by_id(id.to_owned()).one(db).await?;
-    row.ok_or_else(|| StoreError::unknown("run", id))
+    match run::Entity::find_by_id(id.to_owned()).one(db).await? {
+        Some(row) if row.archived_at.is_none() => Ok(row),
+        _ => Err(archives::instead_of(db, id).await?),
+    }
 }
 
 /// The runs of these ids.
@@ -170,6 +178,7 @@ pub async fn list(
         page.after.map(|after| Column::Id.lt(after)),
     ];
     let mut find = run::Entity::find()
+        .filter(Column::ArchivedAt.is_null())
         .order_by_desc(Column::Id)
         .limit(page.limit);
     for condition in conditions.into_iter().flatten() {
