@@ -39,7 +39,10 @@ pub fn base() -> OpenApi {
 
 /// Adds the refusals every operation may answer with, so that no handler has to list them.
 pub fn with_refusals(mut openapi: OpenApi) -> OpenApi {
-    for item in openapi.paths.paths.values_mut() {
+    for (path, item) in &mut openapi.paths.paths {
+        let may_be_archived = ["/api/v1/runs", "/api/v1/dead_letters/"]
+            .iter()
+            .any(|about_runs| path.starts_with(about_runs));
         let operations = [
             (&mut item.get, false),
             (&mut item.head, false),
@@ -50,14 +53,14 @@ pub fn with_refusals(mut openapi: OpenApi) -> OpenApi {
         ];
         for (operation, writes) in operations {
             if let Some(operation) = operation {
-                describe_refusals(operation, writes);
+                describe_refusals(operation, writes, may_be_archived);
             }
         }
     }
     openapi
 }
 
-fn describe_refusals(operation: &mut Operation, writes: bool) {
+fn describe_refusals(operation: &mut Operation, writes: bool, may_be_archived: bool) {
     let guarded = operation.security.as_ref().is_none_or(|s| !s.is_empty());
     let mut refusals = vec![("400", "It cannot be read; `detail` says where and why.")];
     if guarded {
@@ -70,6 +73,9 @@ fn describe_refusals(operation: &mut Operation, writes: bool) {
     if writes {
         refusals.push(("409", "An old fence, or a state that does not allow it."));
         refusals.push(("413", "The body is too large."));
+    }
+    if may_be_archived {
+        refusals.push(("410", "The run is archived; `archive` is the digest."));
     }
     if operation.request_body.is_some() {
         refusals.push(("415", "The body's media type is not understood."));

@@ -19,8 +19,9 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
     enrolments, events, fleet, flips, health, leases, localities, migrate, models, outcomes, parts,
-    policies, predictions, queues, replays, restarts, rules, runs, technicians, telemetry, tokens,
-    triggers, twin, uploads, webhook_deliveries, why, windows, work_orders, workflows,
+    policies, predictions, queues, replays, restarts, retention, rules, run_archives, runs,
+    technicians, telemetry, tokens, triggers, twin, uploads, webhook_deliveries, why, windows,
+    work_orders, workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
@@ -163,6 +164,8 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(workflows::get_workflow))
         .routes(routes!(workflows::check_workflow))
         .routes(routes!(queues::list_queues))
+        .routes(routes!(retention::get_retention))
+        .routes(routes!(run_archives::list_run_archives))
         .routes(routes!(runs::list_runs, runs::create_run))
         .routes(routes!(runs::get_run))
         .routes(routes!(runs::get_journal))

@@ -85,7 +85,7 @@ pub struct EventAnswered {
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),
     responses((status = 200, body = EventList),
         (status = 410, body = crate::error::Problem, content_type = "application/problem+json",
-            description = "The number belongs to another history: begin at 0")))]
+            description = "The number belongs to another history, or what came next is kept no longer: begin at 0")))]
 pub async fn list_events(
     app: App,
     _: auth::Anybody,
@@ -99,7 +99,7 @@ pub async fn list_events(
             "`limit` must be 1 to 500",
         ));
     }
-    let after = query.after.unwrap_or(0);
+    let after = still_told(&app, query.after.unwrap_or(0)).await?;
     let only = EventFilter {
         name: query.name.as_deref(),
         subject: query.subject.as_deref(),
@@ -116,7 +116,9 @@ pub async fn list_events(
 /// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events",
     params(("last-event-id" = Option<i64>, Header, description = "Number of the last fact seen")),
-    responses((status = 200, content_type = "text/event-stream", body = String)))]
+    responses((status = 200, content_type = "text/event-stream", body = String),
+        (status = 410, body = crate::error::Problem, content_type = "application/problem+json",
+            description = "What came next is kept no longer: connect without a number")))]
 pub async fn stream_events(
     app: App,
     _: auth::Anybody,
@@ -124,7 +126,7 @@ pub async fn stream_events(
 ) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok());
     let after = match last.map(str::parse) {
-        Some(Ok(seq)) => seq,
+        Some(Ok(seq)) => still_told(&app, seq).await?,
         Some(Err(_)) => {
             let detail = "`Last-Event-ID` must be the number of an event";
             return Err(ApiError::malformed("malformed_header", detail));
@@ -193,6 +195,19 @@ fn check_instance(app: &App, instance: Option<&str>) -> ApiResult<()> {
         .with("instance", app.instance.clone())),
         _ => Ok(()),
     }
+}
+
+/// Where to go on after a number: who has seen none begins with the first that is kept.
+async fn still_told(app: &App, after: i64) -> ApiResult<i64> {
+    let kept_after = store::retention::events_kept_after(&app.db.read).await?;
+    if after <= 0 || after >= kept_after {
+        return Ok(after.max(kept_after));
+    }
+    let detail = format!(
+        "events up to {kept_after} are kept no longer, so some after {after} are missing; look at what \
+         they were about anew and go on with `after={kept_after}`"
+    );
+    Err(ApiError::gone("events_removed", detail).with("kept_after", kept_after))
 }
 
 impl EventView {

@@ -51,6 +51,8 @@ class Live {
         await this.#listen(stop, () => (retry = 500));
       } catch (error) {
         if (error instanceof Refusal && error.status === 401) return;
+        // What came after the last fact seen is kept no longer; whoever shows something looks at it anew.
+        if (error instanceof Refusal && error.status === 410) this.#last = undefined;
       }
       if (stop.aborted) return;
       this.connected = false;
