@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::host::World;
 use crate::queue::{LeaseSettings, Queue};
+use crate::rate::Callers;
 use crate::store::{self, Database};
 use crate::telemetry::{HeadLimits, Telemetry};
 
@@ -38,6 +39,8 @@ pub struct Inner {
     pub artifacts: Artifacts,
     /// Turns of uploads: each holds a piece of its bytes in memory.
     pub uploads: Semaphore,
+    /// Who may send how many requests more.
+    pub callers: Callers,
     /// Time.
     pub clock: Clock,
     /// Names this database's history: events of another instance have other numbers.
@@ -75,6 +78,7 @@ impl App {
         let told = clock.clone();
         let queue = Queue::new(db.clone(), Arc::new(move || told.now_ms()), leases(&config));
         let app = Inner {
+            callers: Callers::new(&config.rate),
             config,
             db,
             queue,

@@ -1,13 +1,14 @@
 //! Who is asking, and whether their role may.
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::rate::Known;
 use crate::store;
 
 /// What a token's holder may do.
@@ -82,24 +83,30 @@ impl FromRequestParts<App> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim());
-        let Some(token) = token else {
-            return anonymous(app);
+        let who = match bearer(&parts.headers) {
+            None => anonymous(app)?,
+            Some(token) => {
+                let found = store::tokens::by_hash(&app.db.read, &hash(token)).await?;
+                let found = found.ok_or_else(ApiError::unauthorized)?;
+                let role = Role::from_name(&found.role).ok_or_else(ApiError::unauthorized)?;
+                Self {
+                    role,
+                    subject: found.subject,
+                }
+            }
         };
-        let found = store::tokens::by_hash(&app.db.read, &hash(token)).await?;
-        let found = found.ok_or_else(ApiError::unauthorized)?;
-        let role = Role::from_name(&found.role).ok_or_else(ApiError::unauthorized)?;
-        Ok(Self {
-            role,
-            subject: found.subject,
-        })
+        if let Some(known) = parts.extensions.get::<Known>() {
+            known.tell();
+        }
+        Ok(who)
     }
+}
+
+/// The token a request carries, whatever it is worth.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Who speaks without a token. Without a lock that is the operator; a token that is sent counts all the same, since a

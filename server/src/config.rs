@@ -26,6 +26,7 @@ pub struct Config {
     pub webhook: Webhook,
     pub triggers: Triggers,
     pub retention: Retention,
+    pub rate: Rate,
 }
 
 macro_rules! sections {
@@ -66,6 +67,10 @@ sections! {
     Webhook { url: String }
     /// How far triggers look back.
     Triggers { missed_after_s: u32, catch_up: usize, max_queued: u32 }
+    /// How many requests anybody may send to one process.
+    Rate {
+        per_s: u32, burst: u32, anonymous_per_s: u32, anonymous_burst: u32, forwarded_for: bool,
+    }
     /// How long what is kept, days.
     Retention {
         every_s: u32, archive: bool, runs_days: u32, decisions_days: u32, predictions_days: u32,
@@ -194,6 +199,8 @@ impl Config {
             ("builds.heartbeat_ms", self.builds.heartbeat_ms > 0),
             ("telemetry.flush_ms", self.telemetry.flush_ms > 0),
             ("artifacts.upload_hours", self.artifacts.upload_hours > 0),
+            ("rate.burst", self.rate.burst > 0),
+            ("rate.anonymous_burst", self.rate.anonymous_burst > 0),
         ];
         match positive.into_iter().find(|(_, is_positive)| !is_positive) {
             Some((name, _)) => Err(format!("`{name}` must be at least 1")),

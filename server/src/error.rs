@@ -165,6 +165,18 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
     }
 
+    /// 429: more requests than somebody may send; `policy` is which of the limits.
+    pub fn rate_limited(policy: &str, retry_after_ms: u64) -> Self {
+        let detail = format!(
+            "these are more requests than the limit `{policy}` lets in; wait as long as `Retry-After` says"
+        );
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        error.retry_after_s = Some(retry_after_ms.div_ceil(1_000));
+        error
+            .with("policy", policy)
+            .with("retry_after_ms", retry_after_ms)
+    }
+
     /// 503: try again.
     pub fn unavailable(detail: impl Into<String>, retry_after_s: u64) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);

@@ -23,6 +23,7 @@ pub mod links;
 pub mod openapi;
 pub mod process;
 pub mod queue;
+pub mod rate;
 pub mod router;
 pub mod store;
 pub mod telemetry;

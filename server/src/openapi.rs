@@ -60,6 +60,9 @@ pub fn with_refusals(mut openapi: OpenApi) -> OpenApi {
     openapi
 }
 
+const TOO_MANY: &str =
+    "More requests than the limit; `Retry-After` says when, `RateLimit` how many are left.";
+
 fn describe_refusals(operation: &mut Operation, writes: bool, may_be_archived: bool) {
     let guarded = operation.security.as_ref().is_none_or(|s| !s.is_empty());
     let mut refusals = vec![("400", "It cannot be read; `detail` says where and why.")];
@@ -81,6 +84,7 @@ fn describe_refusals(operation: &mut Operation, writes: bool, may_be_archived: b
         refusals.push(("415", "The body's media type is not understood."));
     }
     refusals.push(("422", "Understood but refused."));
+    refusals.push(("429", TOO_MANY));
     refusals.push(("503", "Not now; `Retry-After` says when."));
     for (status, description) in refusals {
         let content = ContentBuilder::new()

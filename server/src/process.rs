@@ -73,6 +73,7 @@ impl Process {
                 .with_context(|| format!("failed to listen on {}", app.config.server.listen))?;
             address = Some(listener.local_addr()?);
             let service = router::router(app.clone());
+            let service = service.into_make_service_with_connect_info::<SocketAddr>();
             let mut signal = stopped.clone();
             tasks.spawn(async move {
                 let told = async move {

@@ -26,7 +26,7 @@ use crate::api::{
 use crate::app::App;
 use crate::error::ApiError;
 use crate::links::with_links;
-use crate::{dashboard, openapi};
+use crate::{dashboard, openapi, rate};
 
 /// Everything the server answers.
 pub fn router(app: App) -> Router {
@@ -38,6 +38,7 @@ pub fn router(app: App) -> Router {
         .fallback(page)
         .merge(docs)
         .layer(middleware::from_fn_with_state(PATIENCE, in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), rate::limit))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(is_whole)))
         .layer(CatchPanicLayer::custom(
             |panic: Box<dyn std::any::Any + Send>| {
