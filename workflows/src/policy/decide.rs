@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rhai::{
-    Caches, Engine, EvalAltResult, EvalContext, Expr, GlobalRuntimeState, Position, Scope,
+    Caches, Dynamic, Engine, EvalAltResult, EvalContext, Expr, GlobalRuntimeState, Position, Scope,
     StmtBlock,
 };
-use serde_json::Value;
 
+use super::given::Given;
 use super::{Decision, DecisionError, Facts};
 use crate::script::{Limits, Meter, Script, ScriptError, metered_engine, on_big_stack, value};
 
@@ -18,8 +18,6 @@ pub struct Decided {
     pub decision: Decision,
     /// Operations the script used.
     pub operations: u64,
-    /// What the script answered, as it answered it.
-    pub raw: Value,
 }
 
 /// Why a policy gave no decision.
@@ -62,14 +60,17 @@ impl PolicyError {
 
 /// A policy ready to be asked, any number of times.
 ///
-/// What does not change from one decision to the next is done once: the engine, the constants of the script and the
-/// look-up of every function it calls.
+/// What does not change from one decision to the next is done once: the engine, the constants of the script, the
+/// look-up of every function it calls, and which facts it has to be given.
 pub struct Decider {
     script: Script,
+    given: Given,
     engine: Engine,
     meter: Arc<Meter>,
     /// Why it cannot be asked, if it cannot.
     broken: Option<PolicyError>,
+    /// Whether a failure left something behind, which the next decision must not see.
+    stained: bool,
     state: State,
 }
 
@@ -97,9 +98,11 @@ impl Decider {
         };
         let mut decider = Self {
             script: script.clone(),
+            given: Given::to(script),
             engine,
             meter,
             broken: None,
+            stained: false,
             state,
         };
         decider.begin();
@@ -119,15 +122,15 @@ impl Decider {
 
     /// The same with the operations it took, also where it failed.
     pub(super) fn decide_counted(&mut self, facts: &Facts) -> (Result<Decided, PolicyError>, u64) {
+        // Only now, for the flag that stopped the last decision may still have been up then.
+        if self.stained {
+            self.begin();
+        }
         let decided = on_big_stack(|| self.decide_here(facts)).unwrap_or_else(|panic| {
             Err(ScriptError::internal(self.script.name(), &panic.to_string()).into())
         });
-        let operations = self.state.global.num_operations();
-        // Whatever a failure left behind must not be seen by the next decision.
-        if decided.is_err() && self.broken.is_none() {
-            self.begin();
-        }
-        (decided, operations)
+        self.stained = decided.is_err() && self.broken.is_none();
+        (decided, self.state.global.num_operations())
     }
 
     /// Works out the constants, as a call would before every function.
@@ -171,31 +174,35 @@ impl Decider {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let script = &self.script;
-        let of_value = |what| {
-            move |source| PolicyError::Value {
-                policy: script.name().to_owned(),
-                what,
-                source,
-            }
-        };
         self.meter.reset();
         self.state.global.num_operations = Default::default();
-        let mut facts = facts.to_dynamic();
+        let mut facts = self.given.facts(facts);
         let answer = self
             .state
             .context(&self.engine)
             .call_fn_raw("decide", false, false, &mut [&mut facts])
-            .map_err(|e| ScriptError::from_eval(script, &e))?;
-        let raw = value::from_dynamic(&answer).map_err(of_value("answer"))?;
-        let decision = Decision::try_from(&raw).map_err(|source| PolicyError::Decision {
-            policy: script.name().to_owned(),
-            source,
-        })?;
+            .map_err(|e| ScriptError::from_eval(&self.script, &e))?;
+        let decision = match Decision::ordinary(&answer) {
+            Some(decision) => decision,
+            None => self.read(&answer)?,
+        };
         Ok(Decided {
             decision,
             operations: self.state.global.num_operations(),
-            raw,
+        })
+    }
+
+    /// The decision in any answer, or what is wrong with it.
+    fn read(&self, answer: &Dynamic) -> Result<Decision, PolicyError> {
+        let policy = || self.script.name().to_owned();
+        let answer = value::from_dynamic(answer).map_err(|source| PolicyError::Value {
+            policy: policy(),
+            what: "answer",
+            source,
+        })?;
+        Decision::try_from(&answer).map_err(|source| PolicyError::Decision {
+            policy: policy(),
+            source,
         })
     }
 }
@@ -242,14 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_comes_with_its_cost_and_its_raw_answer() {
+    fn a_decision_comes_with_its_cost() {
         let source = r#"fn decide(facts) {
             if facts.anomaly != () { return #{ action: "monitor", reason: "unusual" }; }
             #{ action: "start", workflow: "replace_part", reason: `fps ${facts.fps["7d"]}` }
         }"#;
         let decided = ask(source).expect("decided");
         assert_eq!(decided.decision.reason(), "fps 0.41");
-        assert_eq!(decided.raw["action"], "start");
+        assert_eq!(decided.decision.action(), "start");
         assert!(decided.operations > 3);
         assert_eq!(ask(source), Ok(decided));
     }

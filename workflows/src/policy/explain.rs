@@ -126,7 +126,7 @@ pub fn first_difference(a: &Explained, b: &Explained) -> Option<Difference> {
     let answered = |e: &Explained| {
         e.decided
             .as_ref()
-            .map(|d| d.raw.clone())
+            .map(|d| d.decision.clone())
             .map_err(Clone::clone)
     };
     (answered(a) != answered(b)).then(|| difference(a.trace.last(), b.trace.last()))

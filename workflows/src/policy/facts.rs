@@ -107,41 +107,21 @@ impl Facts {
 }
 
 impl Facts {
-    /// The facts as a script sees them; what is not known, or is no finite number, is `()`.
+    /// All the facts as a script sees them; what is not known, or is no finite number, is `()`.
     pub(crate) fn to_dynamic(&self) -> Dynamic {
-        let named = |(name, value): (&str, Dynamic)| (name.into(), value);
-        let fields = [
-            ("anomaly", optional(self.anomaly)),
-            ("asset", self.asset.as_str().into()),
-            ("at", self.at.to_string().into()),
-            ("cooling_down", self.cooling_down.into()),
-            ("critical_dependents", whole(self.critical_dependents)),
-            ("dependents", whole(self.dependents)),
-            ("failure_mode", text(self.failure_mode.as_deref())),
-            ("fps", self.fps_to_dynamic()),
-            ("fps_reasons", self.fps_reasons_to_dynamic()),
-            ("kind", self.kind.as_str().into()),
-            ("locality", self.locality.as_str().into()),
-            ("open_run", text(self.open_run.as_deref())),
-            ("outage_cost_per_hour", number(self.outage_cost_per_hour)),
-            ("part", text(self.part.as_deref())),
-            ("redundancy", self.redundancy_to_dynamic()),
-            ("remaining_life_hours", self.remaining_life_to_dynamic()),
-            ("spare_capacity", optional(self.spare_capacity)),
-            ("stand_in_operational", self.stand_in_operational.into()),
-            ("stand_in_possible", self.stand_in_possible.into()),
-            ("state", state_name(self.state).into()),
-            ("utilisation", optional(self.utilisation)),
-        ];
-        fields.into_iter().map(named).collect::<Map>().into()
+        let fields = FACTS
+            .iter()
+            .map(|(name, read)| ((*name).into(), read(self)));
+        fields.collect::<Map>().into()
     }
 
     fn fps_to_dynamic(&self) -> Dynamic {
-        let horizons = self.fps.iter();
-        horizons
-            .map(|(horizon, fps)| (horizon.as_str().into(), number(*fps)))
-            .collect::<Map>()
-            .into()
+        let mut map = Map::new();
+        // Collecting them would sort what is sorted.
+        for (horizon, fps) in &self.fps {
+            map.insert(horizon.as_str().into(), number(*fps));
+        }
+        map.into()
     }
 
     fn fps_reasons_to_dynamic(&self) -> Dynamic {
@@ -172,6 +152,34 @@ impl Facts {
         })
     }
 }
+
+/// One fact as a script sees it.
+type Read = fn(&Facts) -> Dynamic;
+
+/// Every fact by its name, in order.
+pub(super) const FACTS: [(&str, Read); 21] = [
+    ("anomaly", |f| optional(f.anomaly)),
+    ("asset", |f| f.asset.as_str().into()),
+    ("at", |f| f.at.to_string().into()),
+    ("cooling_down", |f| f.cooling_down.into()),
+    ("critical_dependents", |f| whole(f.critical_dependents)),
+    ("dependents", |f| whole(f.dependents)),
+    ("failure_mode", |f| text(f.failure_mode.as_deref())),
+    ("fps", Facts::fps_to_dynamic),
+    ("fps_reasons", Facts::fps_reasons_to_dynamic),
+    ("kind", |f| f.kind.as_str().into()),
+    ("locality", |f| f.locality.as_str().into()),
+    ("open_run", |f| text(f.open_run.as_deref())),
+    ("outage_cost_per_hour", |f| number(f.outage_cost_per_hour)),
+    ("part", |f| text(f.part.as_deref())),
+    ("redundancy", Facts::redundancy_to_dynamic),
+    ("remaining_life_hours", Facts::remaining_life_to_dynamic),
+    ("spare_capacity", |f| optional(f.spare_capacity)),
+    ("stand_in_operational", |f| f.stand_in_operational.into()),
+    ("stand_in_possible", |f| f.stand_in_possible.into()),
+    ("state", |f| state_name(f.state).into()),
+    ("utilisation", |f| optional(f.utilisation)),
+];
 
 fn number(number: f64) -> Dynamic {
     if number.is_finite() {

@@ -5,6 +5,7 @@ mod explain;
 mod facts;
 mod flips;
 mod forecast;
+mod given;
 mod guard;
 mod rollout;
 mod schema;
