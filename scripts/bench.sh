@@ -6,6 +6,8 @@
 #   cells      500 idle cells on Postgres (processor, memory, wake-up), and 1 GiB of artifact over 20 cut connections
 #   queue      jobs per second, time per workflow step and pick-up of the queue beside its peers on one Postgres; see
 #              tests/bench/queue/README.md. More words go to its bench.py: make bench AREA="queue --rounds 3"
+#   policy     a warm decision beside regorus and cel, on one thread and two, and what replays take; see
+#              tests/bench/policy/README.md. More words go to its bench.py: make bench AREA="policy --only decide"
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck disable=SC2086
@@ -23,12 +25,18 @@ queue)
     mkdir -p bench-out
     exec scripts/with-postgres.sh python3 tests/bench/queue/bench.py .tools/queue-peers target/release/bench-queue "$@"
     ;;
+policy)
+    shift
+    scripts/install.sh rust-build
+    command -v python3 >/dev/null 2>&1 || scripts/install.sh checks
+    exec python3 tests/bench/policy/bench.py "$@"
+    ;;
 "")
     echo "bench: name an area: make bench AREA=newcomer" >&2
     exit 2
     ;;
 *)
-    echo "bench: there is no area \`$1\`; there is: newcomer cells queue" >&2
+    echo "bench: there is no area \`$1\`; there is: newcomer cells queue policy" >&2
     exit 2
     ;;
 esac

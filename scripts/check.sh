@@ -44,6 +44,7 @@ same_as() {
 }
 
 check "format" cargo fmt --all --check
+check "format of the workspace beside" cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check
 check "clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 check "documentation" documentation
 check "licences, bans and sources" "$tools/cargo-deny" --log-level warn check licenses bans sources

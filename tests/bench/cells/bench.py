@@ -49,7 +49,7 @@ def main():
     ]
     if artifact.SIZE != 1024**3:
         figures = [(n.replace("1gib", f"{artifact.SIZE >> 20}mib"), v, u) for n, v, u in figures]
-    report.write("cells", figures, load, load_after=[round(x, 2) for x in os.getloadavg()])
+    report.write("cells", figures, load, binary=report.binary(), load_after=[round(x, 2) for x in os.getloadavg()])
 
 
 main()

@@ -116,7 +116,6 @@ def write(area, figures, load, **more):
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {said('rustc', '--version')}",
         "load": [round(x, 2) for x in load],
         "commit": said("git", "rev-parse", "HEAD"),
-        "binary": binary(),
         **more,
     }
     folder = ROOT / "bench-out"
