@@ -1,21 +1,17 @@
 //! Asks the policy about assets, most urgent first, and has carried out what it decides.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::Context;
 use serde_json::json;
 use workflows::model::Prediction;
-use workflows::policy::{Asked, Failed, Panel, PolicyError, Seat};
-use workflows::script::{Limits, Script};
+use workflows::policy::{Asked, Failed};
 
 use super::carry_out::{Order, carry_out};
+use super::interview::Interview;
 use super::known::{Known, risk};
 use crate::app::App;
 use crate::store::comparisons::comparison;
 use crate::store::decisions::decision;
-use crate::store::scripts::{Revision, Scripts};
 use crate::store::{self, StoreError};
 
 /// Asks about each asset; answers the decisions' ids.
@@ -32,18 +28,14 @@ pub(super) async fn ask_policy(
     if urgent.is_empty() {
         return Ok(Vec::new());
     }
-    let panel = Arc::new(panel(app).await?);
+    let interview = Interview::open(app).await?;
     let mut known = Known::load(app, &urgent).await?;
     let mut faults = Faults::default();
     let mut decisions = Vec::new();
     for prediction in urgent {
         let facts = known.facts(prediction)?;
-        let begun = Instant::now();
-        let (seats, about) = (panel.clone(), facts.clone());
-        let asked =
-            tokio::task::spawn_blocking(move || seats.ask(&about, &Limits::decision())).await;
-        let asked = asked.context("a policy panicked")?;
-        let duration_us = i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let (asked, took) = interview.ask(facts.clone()).await?;
+        let duration_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         faults.note(&prediction.asset, &asked);
         let facts = serde_json::to_string(&facts)?;
         let Some(mut order) = order(app, prediction, asked, facts)? else {
@@ -57,28 +49,6 @@ pub(super) async fn ask_policy(
     }
     faults.tell(app).await?;
     Ok(decisions)
-}
-
-/// The revisions that have a say, compiled.
-async fn panel(app: &App) -> Result<Panel, StoreError> {
-    let standing = Scripts::Policies
-        .standing(&app.db.read, &app.config.fleet.policy)
-        .await?;
-    let canary = standing.canary;
-    Ok(Panel {
-        active: seat(&standing.active),
-        last_good: standing.last_good.as_ref().map(seat),
-        canary: canary.map(|revision| (seat(&revision), revision.percent.unwrap_or(0))),
-        shadow: standing.shadow.as_ref().map(seat),
-    })
-}
-
-fn seat(revision: &Revision) -> Seat {
-    let script = Script::compile(&revision.name, &revision.source);
-    Seat {
-        revision: revision.digest.clone(),
-        script: script.map_err(PolicyError::from),
-    }
 }
 
 /// What was decided about an asset, to be recorded and carried out; nothing where all that could decide failed.
@@ -195,6 +165,7 @@ mod tests {
     use crate::store::{
         Page,
         runs::{RunEnd, RunFilter},
+        scripts::Scripts,
     };
 
     const HOUR_MS: i64 = 3_600_000;
@@ -446,5 +417,36 @@ mod tests {
         let told = store::events::after(&app.db.read, 0, 100).await.unwrap();
         let faults = told.iter().filter(|e| e.name == "policy.failed");
         assert_eq!(faults.count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_thinks_for_too_long_is_stopped_and_the_next_asset_is_asked_about_anew()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let app = hall(folder.path()).await;
+        // Few operations, each of which compares thousands of items.
+        let slow = r#"const LONG = { let a = []; a.pad(9_000, 1); a };
+        fn decide(facts) {
+            if facts.asset == "b" { while global::LONG == global::LONG { } }
+            #{ action: "monitor", reason: "quick" }
+        }"#;
+        let canary = try_out(&app, slow, RevisionState::Canary, Some(100)).await;
+        let both = [prediction("b"), prediction("a"), prediction("b")];
+        let made = ask_policy(&app, &both).await.unwrap();
+        let mut rows = Vec::new();
+        for id in &made {
+            rows.push(store::decisions::get(&app.db.read, id).await.unwrap());
+        }
+        let of = |asset: &'static str| rows.iter().filter(move |row| row.asset == asset);
+        assert_eq!((of("a").count(), of("b").count()), (1, 2));
+        for quick in of("a") {
+            assert_eq!((&quick.revision, &*quick.reason), (&canary, "quick"));
+        }
+        for stopped in of("b") {
+            let fell_back: Value =
+                serde_json::from_str(stopped.fell_back.as_ref().unwrap()).unwrap();
+            assert_eq!(fell_back[0]["code"], "limit.deadline", "{fell_back}");
+            assert_ne!(stopped.revision, canary);
+        }
     }
 }

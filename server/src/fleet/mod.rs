@@ -2,6 +2,7 @@
 
 mod ask;
 mod carry_out;
+mod interview;
 mod known;
 mod score;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Decided, Facts, Outcome, PolicyError, decide};
+use super::{Decided, Decider, Facts, Outcome, PolicyError};
 use crate::script::{Limits, Script, value::sha256};
 
 /// Where a revision stands.
@@ -105,17 +105,14 @@ pub fn in_share(asset: &str, revision: &str, percent: i64) -> bool {
     (drawn as f64) / (1_u64 << 48) as f64 * 100.0 < percent as f64
 }
 
-/// A revision that can be asked, or why it cannot.
-#[derive(Debug, Clone)]
+/// A revision that can be asked, any number of times, or why it cannot.
 pub struct Seat {
     /// Its digest.
     pub revision: String,
-    /// The compiled script.
-    pub script: Result<Script, PolicyError>,
+    decider: Result<Decider, PolicyError>,
 }
 
 /// The revisions of one policy that have a say.
-#[derive(Debug, Clone)]
 pub struct Panel {
     /// The one that serves.
     pub active: Seat,
@@ -165,9 +162,20 @@ pub struct Asked {
 type Answer = Result<Decided, PolicyError>;
 
 impl Seat {
-    fn ask(&self, facts: &Facts, limits: &Limits) -> Answer {
-        let script = self.script.as_ref().map_err(Clone::clone)?;
-        decide(script, facts, limits)
+    /// A revision, under limits that hold for every decision anew.
+    #[must_use]
+    pub fn new(revision: &str, script: Result<Script, PolicyError>, limits: &Limits) -> Self {
+        Self {
+            revision: revision.to_owned(),
+            decider: script.map(|script| Decider::new(&script, limits)),
+        }
+    }
+
+    fn ask(&mut self, facts: &Facts) -> Answer {
+        match &mut self.decider {
+            Ok(decider) => decider.decide(facts),
+            Err(error) => Err(error.clone()),
+        }
     }
 }
 
@@ -176,34 +184,39 @@ impl Panel {
     ///
     /// The canary decides about its share, else the one that serves. One that fails is made up for: a canary by the
     /// one that serves, that one by the last good one.
-    #[must_use]
-    pub fn ask(&self, facts: &Facts, limits: &Limits) -> Asked {
-        let active = self.active.ask(facts, limits);
-        let before = Outcome::of(&active);
+    ///
+    /// `next` is called before each that is asked, so that whoever bounds the time of one can begin to count anew.
+    pub fn ask(&mut self, facts: &Facts, mut next: impl FnMut()) -> Asked {
+        let mut answer = |seat: &mut Seat| {
+            next();
+            seat.ask(facts)
+        };
+        let active = answer(&mut self.active);
+        let before = (self.active.revision.as_str(), Outcome::of(&active));
         let mut asked = Asked {
             decided: None,
             failed: Vec::new(),
             comparisons: Vec::new(),
         };
-        let canary = self.canary.as_ref();
-        let canary =
-            canary.filter(|(seat, percent)| in_share(&facts.asset, &seat.revision, *percent));
-        if let Some((seat, _)) = canary {
-            let answer = seat.ask(facts, limits);
-            asked.compare(RevisionState::Canary, self, &before, seat, &answer);
+        if let Some((seat, percent)) = &mut self.canary
+            && in_share(&facts.asset, &seat.revision, *percent)
+        {
+            let answer = answer(seat);
+            asked.compare(RevisionState::Canary, &before, seat, &answer);
             asked.take(seat, answer);
         }
-        if let Some(seat) = &self.shadow {
-            let answer = seat.ask(facts, limits);
-            asked.compare(RevisionState::Shadow, self, &before, seat, &answer);
+        if let Some(seat) = &mut self.shadow {
+            let answer = answer(seat);
+            asked.compare(RevisionState::Shadow, &before, seat, &answer);
         }
         if asked.decided.is_none() {
             asked.take(&self.active, active);
         }
         if asked.decided.is_none()
-            && let Some(seat) = &self.last_good
+            && let Some(seat) = &mut self.last_good
         {
-            asked.take(seat, seat.ask(facts, limits));
+            let answer = answer(seat);
+            asked.take(seat, answer);
         }
         asked
     }
@@ -221,14 +234,13 @@ impl Asked {
     fn compare(
         &mut self,
         role: RevisionState,
-        panel: &Panel,
-        before: &Outcome,
+        (before_revision, before): &(&str, Outcome),
         seat: &Seat,
         answer: &Answer,
     ) {
         self.comparisons.push(Comparison {
             role,
-            before_revision: panel.active.revision.clone(),
+            before_revision: (*before_revision).to_owned(),
             before: before.clone(),
             revision: seat.revision.clone(),
             after: Outcome::of(answer),
@@ -249,8 +261,7 @@ mod tests {
 
     fn seat(source: &str) -> Seat {
         let script = Script::compile("p", source).map_err(PolicyError::from);
-        let revision = sha256(source.as_bytes());
-        Seat { revision, script }
+        Seat::new(&sha256(source.as_bytes()), script, &Limits::decision())
     }
 
     fn panel(active: &str) -> Panel {
@@ -262,9 +273,9 @@ mod tests {
         }
     }
 
-    fn ask(panel: &Panel) -> Asked {
+    fn ask(panel: &mut Panel) -> Asked {
         let facts = Facts::about("fan-1", "fan", Timestamp(0));
-        panel.ask(&facts, &Limits::decision())
+        panel.ask(&facts, || ())
     }
 
     fn action(asked: &Asked) -> &'static str {
@@ -274,21 +285,21 @@ mod tests {
 
     #[test]
     fn a_shadow_is_compared_and_decides_nothing() {
-        let shadow = Panel {
+        let mut shadow = Panel {
             shadow: Some(seat(SHIFT)),
             ..panel(MONITOR)
         };
-        let asked = ask(&shadow);
+        let asked = ask(&mut shadow);
         assert_eq!(action(&asked), "monitor");
         let [compared] = &asked.comparisons[..] else {
             panic!("{asked:?}")
         };
         assert!(compared.before.differs(&compared.after));
-        let broken = Panel {
+        let mut broken = Panel {
             shadow: Some(seat(BROKEN)),
             ..panel(MONITOR)
         };
-        let asked = ask(&broken);
+        let asked = ask(&mut broken);
         assert_eq!(action(&asked), "monitor");
         assert!(asked.failed.is_empty(), "it had nothing to decide");
         assert!(asked.comparisons[0].after.is_failure());
@@ -301,11 +312,11 @@ mod tests {
             (SHIFT, 0, "monitor", 0),
             (BROKEN, 100, "monitor", 1),
         ] {
-            let canary = Panel {
+            let mut canary = Panel {
                 canary: Some((seat(source), percent)),
                 ..panel(MONITOR)
             };
-            let asked = ask(&canary);
+            let asked = ask(&mut canary);
             assert_eq!(action(&asked), wanted, "{source} {percent}");
             assert_eq!(asked.failed.len(), failed, "{source} {percent}");
             assert_eq!(asked.comparisons.len(), usize::from(percent > 0));
@@ -314,19 +325,19 @@ mod tests {
 
     #[test]
     fn what_serves_and_fails_is_made_up_for_by_the_last_good_one() {
-        assert_eq!(action(&ask(&panel(BROKEN))), "none");
-        let good = Panel {
+        assert_eq!(action(&ask(&mut panel(BROKEN))), "none");
+        let mut good = Panel {
             last_good: Some(seat(MONITOR)),
             ..panel(BROKEN)
         };
-        let asked = ask(&good);
+        let asked = ask(&mut good);
         assert_eq!(action(&asked), "monitor");
         assert_eq!(asked.failed[0].revision, good.active.revision);
-        let parsed = Panel {
+        let mut parsed = Panel {
             active: seat("fn decide( {"),
             ..good
         };
-        assert_eq!(action(&ask(&parsed)), "monitor");
+        assert_eq!(action(&ask(&mut parsed)), "monitor");
     }
 
     #[test]
