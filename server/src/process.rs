@@ -36,11 +36,6 @@ pub const ALL_QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
 /// How long the numbers of ticks are kept, so that no late process takes one again.
 const CHORES_KEPT_MS: i64 = 24 * 3_600_000;
 
-/// Every kind of step, for checking workflows.
-pub fn kinds() -> Vec<&'static str> {
-    registry().kinds().map(|(kind, _)| kind).collect()
-}
-
 /// A running process; dropping it stops nothing, [`Process::stop`] does.
 pub struct Process {
     /// Where it listens, if it does.

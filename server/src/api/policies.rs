@@ -1,16 +1,18 @@
 //! Policies: scripts that only decide.
 
+use std::time::Duration;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use workflows::policy::RevisionState;
-use workflows::script::{Script, policy_definitions};
+use workflows::policy::{Recorded, RevisionState, forecast, read_facts};
+use workflows::script::{Limits, Script, policy_definitions};
 
 use super::name::PageQuery;
-use super::replays::{OperationsView, on_all_cores};
 use super::script::{
-    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptSource, ScriptView,
+    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptProblem, ScriptSource,
+    ScriptView,
 };
 use crate::app::App;
 use crate::auth;
@@ -20,6 +22,8 @@ use crate::store::{self, scripts::Revision, scripts::Scripts};
 
 /// On how many recorded decisions the cost of a new revision is forecast.
 const FORECAST: i64 = 500;
+/// How long that may take; what is not done by then counts as failed.
+const FORECAST_TAKES: Duration = Duration::from_secs(5);
 
 const SORT: Scripts = Scripts::Policies;
 
@@ -38,9 +42,32 @@ pub struct StoredPolicy {
     /// The revision.
     #[serde(flatten)]
     script: ScriptView,
+    /// What in it works and is probably not what was meant, in order of line.
+    warnings: Vec<ScriptProblem>,
     /// What it takes on the facts of the latest decisions; absent where none are recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<OperationsView>,
+    cost: Option<CostView>,
+}
+
+/// What decisions are going to take, in operations; each failed one counts with what it took until then.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CostView {
+    /// How many recorded decisions it was asked about again.
+    decisions: u64,
+    /// How many of those failed, for whatever reason.
+    failed: u64,
+    /// How many of those were stopped because the budget was used up.
+    over_budget: u64,
+    /// Half of them took no more.
+    p50: u64,
+    /// 99 of 100 took no more.
+    p99: u64,
+    /// None took more.
+    max: u64,
+    /// What one decision may take.
+    budget: u64,
+    /// The recorded decision whose facts took the most.
+    heaviest: String,
 }
 
 /// The share of assets a canary decides about.
@@ -88,22 +115,38 @@ pub async fn put_policy(
     who: auth::Engineer,
     Json(body): Json<NewScript>,
 ) -> ApiResult<(StatusCode, Json<StoredPolicy>)> {
-    let (status, stored) = script::put(&app, SORT, &who.0, body).await?;
-    let cost = cost(&app, &stored).await?;
-    let script = stored.into();
-    Ok((status, Json(StoredPolicy { script, cost })))
+    let stored = script::put(&app, SORT, &who.0, body).await?;
+    let cost = cost(&app, &stored.revision).await?;
+    let stored = StoredPolicy {
+        script: stored.revision.into(),
+        warnings: stored.warnings,
+        cost,
+    };
+    Ok((StatusCode::CREATED, Json(stored)))
 }
 
 /// What a revision takes on the facts of the latest decisions of its policy.
-async fn cost(app: &App, stored: &Revision) -> ApiResult<Option<OperationsView>> {
+async fn cost(app: &App, stored: &Revision) -> ApiResult<Option<CostView>> {
     let recorded = store::decisions::latest(&app.db.read, &stored.name, FORECAST).await?;
     let script = Script::compile(&stored.name, &stored.source);
     let script = script.map_err(|error| script::refusal(&[error]))?;
-    if recorded.is_empty() {
-        return Ok(None);
-    }
-    let (replayed, _) = on_all_cores(script, recorded).await?;
-    Ok(Some(OperationsView::of(replayed.operations)))
+    let asked = move |limits: &Limits| {
+        let read = |r: Recorded| Some((read_facts(&r.facts).ok()?, r.decision));
+        let (facts, ids): (Vec<_>, Vec<_>) = recorded.into_iter().filter_map(read).unzip();
+        let told = forecast(&script, &facts, limits);
+        let heaviest = ids.into_iter().nth(told.heaviest?)?;
+        Some(CostView {
+            decisions: told.decisions as u64,
+            failed: told.failed as u64,
+            over_budget: told.over_budget as u64,
+            p50: told.p50,
+            p99: told.p99,
+            max: told.max,
+            budget: told.budget,
+            heaviest,
+        })
+    };
+    script::for_at_most(FORECAST_TAKES, Limits::decision(), asked).await
 }
 
 /// Look a policy over without storing it.
@@ -113,7 +156,7 @@ pub async fn check_policy(
     _: auth::Reader,
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
-    Ok(script::look_over(SORT, body.source).await)
+    script::look_over(SORT, body.source).await
 }
 
 /// What a policy can call and see, for editors (`.d.rhai`).
@@ -263,8 +306,11 @@ async fn move_to(
 mod tests {
     use serde_json::{Value, json};
 
+    use workflows::model::Timestamp;
+    use workflows::policy::Facts;
+
     use crate::auth::Role;
-    use crate::store::audit;
+    use crate::store::{self, audit, decisions::decision};
     use crate::testing::TestServer;
 
     const MONITOR: &str = r#"fn decide(facts) { #{ action: "monitor", reason: "ok" } }"#;
@@ -373,6 +419,110 @@ mod tests {
         let body = json!({ "name": "p", "source": MONITOR, "tests": tests });
         desk.stored(body).await;
         assert_eq!(desk.get("policies/p").await["tests"], tests);
+    }
+
+    #[tokio::test]
+    async fn what_is_likely_a_mistake_is_told_and_does_not_keep_a_script_from_serving() {
+        let desk = Desk::open().await;
+        let unused = MONITOR.replace("{ #", "{ let never = 1;\n #");
+        let checked = desk
+            .post("policies/check", json!({ "source": unused }))
+            .await;
+        let report = checked.json();
+        let found = &report["problems"][0];
+        assert_eq!(
+            (&report["ok"], &found["severity"]),
+            (&json!(true), &json!("warning"))
+        );
+        assert_eq!(
+            (&found["code"], &found["line"]),
+            (&json!("unused_variable"), &json!(1))
+        );
+        assert!(
+            found["end_column"].is_u64() && found["hint"].is_string(),
+            "{found}"
+        );
+        let stored = desk
+            .post("policies", json!({ "name": "p", "source": unused }))
+            .await;
+        assert_eq!(
+            (stored.status, &stored.json()["warnings"][0]["code"]),
+            (201.try_into().unwrap(), &json!("unused_variable"))
+        );
+        let workflow = json!({ "name": "w", "source": "fn run(event) { let never = 1; event }" });
+        let stored = desk.post("workflows", workflow).await;
+        assert_eq!(stored.json()["warnings"][0]["code"], "unused_variable");
+        let wrong = unused.replace("facts)", "facts, more)");
+        let report = desk
+            .post("policies/check", json!({ "source": wrong }))
+            .await
+            .json();
+        assert_eq!(
+            (&report["ok"], &report["problems"][0]["severity"]),
+            (&json!(false), &json!("error"))
+        );
+        let quiet = desk
+            .post("policies", json!({ "name": "p", "source": MONITOR }))
+            .await;
+        assert_eq!(quiet.json()["warnings"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn what_a_revision_is_going_to_cost_is_told_when_it_is_stored() {
+        let desk = Desk::open().await;
+        let first = desk
+            .post("policies", json!({ "name": "p", "source": MONITOR }))
+            .await
+            .json();
+        assert_eq!(first.get("cost"), None, "nothing was decided yet");
+        let db = &desk.server.app.db.write;
+        for n in 0..10 {
+            let asset = format!("fan-{n}");
+            let mut facts = Facts::about(&asset, "fan", Timestamp(n));
+            facts.dependents = u32::try_from(n).unwrap();
+            let row = decision::Model {
+                id: format!("{n}"),
+                asset,
+                policy: "p".into(),
+                revision: "r".into(),
+                facts: serde_json::to_string(&facts).unwrap(),
+                verdict: r#"{"action":"monitor","reason":"ok"}"#.into(),
+                reason: "ok".into(),
+                operations: 0,
+                duration_us: 0,
+                run_id: None,
+                at: n,
+                stopped_by: None,
+                fell_back: None,
+            };
+            store::decisions::insert(db, row).await.unwrap();
+        }
+        let heavy = r#"fn decide(facts) {
+            let n = 0;
+            while n < facts.dependents * 100 { n += 1; }
+            if facts.dependents == 7 { loop { } }
+            if facts.dependents == 3 { throw "no"; }
+            #{ action: "monitor", reason: `${n}` }
+        }"#;
+        let stored = desk
+            .post("policies", json!({ "name": "p", "source": heavy }))
+            .await
+            .json();
+        let cost = &stored["cost"];
+        assert_eq!(
+            (&cost["decisions"], &cost["budget"]),
+            (&json!(10), &json!(200_000))
+        );
+        assert_eq!(
+            (&cost["failed"], &cost["over_budget"]),
+            (&json!(2), &json!(1)),
+            "{cost}"
+        );
+        assert_eq!(
+            (&cost["heaviest"], &cost["max"]),
+            (&json!("7"), &json!(200_000))
+        );
+        assert!(cost["p50"].as_u64() < cost["p99"].as_u64(), "{cost}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use workflows::policy::{Flip, Recorded, Replayed, replay};
 use workflows::script::{Limits, Script};
 
 use super::flips::{AssetFlipsView, FlipView, PairView, Sources, difference};
-use super::script::{problems, refusal};
+use super::script::{refusal, sound};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -117,7 +117,7 @@ pub struct OperationsView {
 
 impl OperationsView {
     /// The quantiles of what decisions took.
-    pub(super) fn of(mut operations: Vec<u64>) -> Self {
+    fn of(mut operations: Vec<u64>) -> Self {
         operations.sort_unstable();
         let count = operations.len();
         // The smallest value that at least this share does not exceed.
@@ -193,15 +193,12 @@ async fn draft(app: &App, name: &str, body: &NewReplay) -> ApiResult<Script> {
             return Err(ApiError::refused("one_draft", detail));
         }
     };
-    let found = problems(Scripts::Policies, name.to_owned(), source.clone()).await;
-    if !found.is_empty() {
-        return Err(refusal(&found));
-    }
+    sound(Scripts::Policies, name, &source).await?;
     Script::compile(name, &source).map_err(|error| refusal(&[error]))
 }
 
 /// Replays in as many pieces as there are cores; gives back what was recorded, in its order.
-pub(super) async fn on_all_cores(
+async fn on_all_cores(
     draft: Script,
     mut recorded: Vec<Recorded>,
 ) -> ApiResult<(Replayed, Vec<Recorded>)> {

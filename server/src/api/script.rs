@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
 use workflows::policy::RevisionState;
 use workflows::script::{
-    Limits, Script, ScriptError, TestReport, check_policy, check_workflow, run_tests,
+    Finding, Limits, Script, ScriptError, Severity, StepInput, TestReport, policy_findings,
+    run_tests, workflow_findings,
 };
 
 use super::name::{PageQuery, checked_name};
@@ -125,6 +125,8 @@ pub struct ScriptSource {
 /// What was found in a script.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CheckReport {
+    /// Whether it would be taken: there is no error among what was found.
+    pub ok: bool,
     /// In order of line; empty if nothing was found.
     pub problems: Vec<ScriptProblem>,
 }
@@ -132,6 +134,8 @@ pub struct CheckReport {
 /// One thing found in a script.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ScriptProblem {
+    /// How bad it is.
+    severity: SeverityView,
     /// Stable code.
     code: String,
     /// What is wrong.
@@ -142,9 +146,28 @@ pub struct ScriptProblem {
     /// Column, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<u32>,
+    /// Line of the first character behind what it is about, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_line: Option<u32>,
+    /// Column of that, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_column: Option<u32>,
     /// The nearest known name, where one was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// How bad it is, what was found in a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeverityView {
+    /// It fails, or cannot do what it says; a script with one is refused.
+    Error,
+    /// It works, and is probably not what was meant.
+    Warning,
 }
 
 impl From<RevisionState> for RevisionStateView {
@@ -177,14 +200,21 @@ impl From<Revision> for ScriptView {
     }
 }
 
-impl From<ScriptError> for ScriptProblem {
-    fn from(e: ScriptError) -> Self {
+impl From<Finding> for ScriptProblem {
+    fn from(found: Finding) -> Self {
         Self {
-            code: e.code,
-            message: e.message,
-            line: e.line,
-            column: e.column,
-            nearest: e.nearest,
+            severity: match found.severity {
+                Severity::Error => SeverityView::Error,
+                Severity::Warning => SeverityView::Warning,
+            },
+            code: found.error.code,
+            message: found.error.message,
+            line: found.error.line,
+            column: found.error.column,
+            end_line: found.end_line,
+            end_column: found.end_column,
+            nearest: found.error.nearest,
+            hint: found.hint,
         }
     }
 }
@@ -207,22 +237,54 @@ pub(super) async fn serving(app: &App, sort: Scripts) -> ApiResult<Vec<ScriptVie
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// What is wrong with a script; looking takes a while, so it is done on a thread for such work.
-pub(super) async fn problems(sort: Scripts, name: String, source: String) -> Vec<ScriptError> {
+/// What is wrong with a script, or probably is; looking takes a while, so it is done on a thread for such work.
+async fn findings(sort: Scripts, name: String, source: String) -> ApiResult<Vec<Finding>> {
     let look = move || match (Script::compile(&name, &source), sort) {
-        (Ok(script), Scripts::Policies) => check_policy(&script),
-        (Ok(script), Scripts::Workflows) => check_workflow(&script, &crate::process::kinds()),
-        (Err(error), _) => vec![error],
+        (Ok(script), Scripts::Policies) => policy_findings(&script),
+        (Ok(script), Scripts::Workflows) => {
+            workflow_findings(&script, &StepInput::all(&workflows::steps::registry()))
+        }
+        (Err(error), _) => vec![error.into()],
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map_err(ApiError::internal)
+}
+
+/// What in a script is only likely to be a mistake.
+///
+/// # Errors
+///
+/// `script` where anything is wrong with it.
+pub(super) async fn sound(
+    sort: Scripts,
+    name: &str,
+    source: &str,
+) -> ApiResult<Vec<ScriptProblem>> {
+    let found = findings(sort, name.to_owned(), source.to_owned()).await?;
+    let is_error = |finding: &Finding| finding.severity == Severity::Error;
+    let (wrong, likely): (Vec<_>, Vec<_>) = found.into_iter().partition(is_error);
+    if !wrong.is_empty() {
+        let wrong: Vec<_> = wrong.into_iter().map(|finding| finding.error).collect();
+        return Err(refusal(&wrong));
+    }
+    Ok(likely.into_iter().map(Into::into).collect())
 }
 
 /// What was found in a script that is not to be stored.
-pub(super) async fn look_over(sort: Scripts, source: String) -> Json<CheckReport> {
-    let problems = problems(sort, sort.noun().to_owned(), source).await;
-    Json(CheckReport {
-        problems: problems.into_iter().map(Into::into).collect(),
-    })
+pub(super) async fn look_over(sort: Scripts, source: String) -> ApiResult<Json<CheckReport>> {
+    let found = findings(sort, sort.noun().to_owned(), source).await?;
+    Ok(Json(CheckReport {
+        ok: found.iter().all(|f| f.severity == Severity::Warning),
+        problems: found.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// A script that was stored.
+pub(super) struct Stored {
+    /// The revision.
+    pub revision: Revision,
+    /// What is likely to be a mistake in it.
+    pub warnings: Vec<ScriptProblem>,
 }
 
 /// Stores a script where it is to stand; one with a fault, or whose tests fail, is refused and nothing changes.
@@ -235,12 +297,9 @@ pub(super) async fn put(
     sort: Scripts,
     who: &Principal,
     body: NewScript,
-) -> ApiResult<(StatusCode, Revision)> {
+) -> ApiResult<Stored> {
     let name = checked_name("name", body.name)?;
-    let problems = problems(sort, name.clone(), body.source.clone()).await;
-    if !problems.is_empty() {
-        return Err(refusal(&problems));
-    }
+    let warnings = sound(sort, &name, &body.source).await?;
     if let Some(tests) = &body.tests {
         let report = tested(name.clone(), body.source.clone(), tests.clone()).await?;
         refuse_failing(&name, &report)?;
@@ -261,26 +320,37 @@ pub(super) async fn put(
     let detail = json!({ "revision": stored.digest });
     store::audit::record(&tx, now, &who.subject, &verb, &name, &detail).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, stored))
+    Ok(Stored {
+        revision: stored,
+        warnings,
+    })
 }
 
 /// Runs the tests that came with a script, as long as they may take.
 async fn tested(name: String, source: String, tests: String) -> ApiResult<TestReport> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let limits = Limits::batch().stopped_by(stop.clone());
-    let late = tokio::spawn(async move {
-        tokio::time::sleep(TESTS_TAKE).await;
-        stop.store(true, Ordering::Relaxed);
-    });
-    let run = move || {
+    let report = for_at_most(TESTS_TAKE, Limits::batch(), move |limits| {
         let script = Script::compile(&name, &source)?;
         let tests = Script::compile(&format!("{name}_test"), &tests)?;
-        run_tests(&script, &tests, &limits)
-    };
-    let report = tokio::task::spawn_blocking(run).await;
+        run_tests(&script, &tests, limits)
+    });
+    report.await?.map_err(|error| refusal(&[error]))
+}
+
+/// Runs scripts on a thread for such work; those at work when the time is over are stopped, and so are all after them.
+pub(super) async fn for_at_most<T: Send + 'static>(
+    time: Duration,
+    limits: Limits,
+    work: impl FnOnce(&Limits) -> T + Send + 'static,
+) -> ApiResult<T> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let limits = limits.stopped_by(stop.clone());
+    let late = tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        stop.store(true, Ordering::Relaxed);
+    });
+    let done = tokio::task::spawn_blocking(move || work(&limits)).await;
     late.abort();
-    let report = report.map_err(ApiError::internal)?;
-    report.map_err(|error| refusal(&[error]))
+    done.map_err(ApiError::internal)
 }
 
 fn refuse_failing(name: &str, report: &TestReport) -> ApiResult<()> {

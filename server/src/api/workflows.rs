@@ -7,7 +7,8 @@ use workflows::policy::RevisionState;
 
 use super::name::PageQuery;
 use super::script::{
-    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptSource, ScriptView,
+    self, CheckReport, Move, NewScript, RevisionList, RolledBack, ScriptProblem, ScriptSource,
+    ScriptView,
 };
 use crate::app::App;
 use crate::auth;
@@ -24,6 +25,16 @@ pub struct WorkflowList {
     workflows: Vec<ScriptView>,
     /// Where the list goes on.
     next: Option<String>,
+}
+
+/// A workflow that was stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoredWorkflow {
+    /// The revision.
+    #[serde(flatten)]
+    script: ScriptView,
+    /// What in it works and is probably not what was meant, in order of line.
+    warnings: Vec<ScriptProblem>,
 }
 
 /// The workflows that serve.
@@ -50,14 +61,18 @@ pub async fn get_workflow(
 /// Store a workflow and let it serve, or keep it as a draft; one with a fault, or whose tests fail, is refused and the
 /// last good one keeps serving.
 #[utoipa::path(post, path = "/api/v1/workflows", tag = "runs", request_body = NewScript,
-    responses((status = 201, body = ScriptView)))]
+    responses((status = 201, body = StoredWorkflow)))]
 pub async fn put_workflow(
     app: App,
     who: auth::Engineer,
     Json(body): Json<NewScript>,
-) -> ApiResult<(StatusCode, Json<ScriptView>)> {
-    let (status, stored) = script::put(&app, SORT, &who.0, body).await?;
-    Ok((status, Json(stored.into())))
+) -> ApiResult<(StatusCode, Json<StoredWorkflow>)> {
+    let stored = script::put(&app, SORT, &who.0, body).await?;
+    let stored = StoredWorkflow {
+        script: stored.revision.into(),
+        warnings: stored.warnings,
+    };
+    Ok((StatusCode::CREATED, Json(stored)))
 }
 
 /// Look a workflow over without storing it.
@@ -67,7 +82,7 @@ pub async fn check_workflow(
     _: auth::Reader,
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
-    Ok(script::look_over(SORT, body.source).await)
+    script::look_over(SORT, body.source).await
 }
 
 /// The revisions of a workflow, newest first.
