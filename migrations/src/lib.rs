@@ -14,6 +14,7 @@ mod m20261125_000005b_dispatch;
 mod m20261125_000006_triggers;
 mod m20261125_000006b_listing;
 mod m20261126_000010_retention;
+mod m20261126_000011_kill_switch;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000006_triggers::Migration),
             Box::new(m20261125_000006b_listing::Migration),
             Box::new(m20261126_000010_retention::Migration),
+            Box::new(m20261126_000011_kill_switch::Migration),
         ]
     }
 }

@@ -110,8 +110,9 @@ pub trait Host {
     /// One build.
     fn build(&self, id: &str) -> Answer<Build>;
 
-    /// The run this step had done; started now if it had not been. It ends when the step is called off.
-    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child>;
+    /// The run this step had done; started now if it had not been. It ends when the step is called off. None while the
+    /// kill switch lets nothing begin.
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Option<Child>>;
 
     /// Everybody who can do maintenance.
     fn technicians(&self) -> Answer<Vec<Technician>>;

@@ -64,6 +64,8 @@ pub enum RunMigrationOutcome {
     Fails,
     /// It moved on while it was looked at; ask again.
     Busy,
+    /// It diverged and would go on, which the kill switch does not let it.
+    HeldBack,
 }
 
 /// What became of the runs of one page.
@@ -130,13 +132,9 @@ async fn one(
     let seen = store::runs::seen(&app.db.read, &run.id).await?;
     let (mut outcome, detail) = look(app, run, script).await?;
     if outcome == RunMigrationOutcome::Agrees && !body.dry_run {
-        let moved = match seen {
+        outcome = match seen {
             Some(seen) => carry_over(app, actor, run, seen, &body.to).await?,
-            None => false,
-        };
-        outcome = match moved {
-            true => RunMigrationOutcome::Moved,
-            false => RunMigrationOutcome::Busy,
+            None => RunMigrationOutcome::Busy,
         };
     }
     Ok(RunMigration {
@@ -173,11 +171,17 @@ async fn carry_over(
     run: &run::Model,
     seen: Seen,
     to: &str,
-) -> ApiResult<bool> {
+) -> ApiResult<RunMigrationOutcome> {
     let tx = store::begin(&app.db.write).await?;
+    if run.state == "diverged" && store::guards::is_stopped(&tx).await? {
+        return Ok(RunMigrationOutcome::HeldBack);
+    }
     let moved = store::runs::migrate(&tx, app.now_ms(), actor, run, seen, to).await?;
     tx.commit().await?;
-    Ok(moved)
+    Ok(match moved {
+        true => RunMigrationOutcome::Moved,
+        false => RunMigrationOutcome::Busy,
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +240,19 @@ mod tests {
         );
         assert_eq!(revision().await, *new);
         assert_eq!(migrate(&old, &new, false).await["runs"], json!([]));
+        // One that diverged would go on, which is not for now.
+        let db = &server.app.db.write;
+        let sql = "UPDATE run SET state = 'diverged' WHERE id = $1";
+        execute(db, sql, values![id]).await.unwrap();
+        let switch = async |why| store::guards::set_kill_switch(db, 1, "olga", why).await;
+        switch(Some("a fire")).await.unwrap();
+        let held = migrate(&new, &old, false).await;
+        assert_eq!(held["runs"][0]["outcome"], "held_back", "{held}");
+        switch(None).await.unwrap();
+        for (from, to) in [(&new, &old), (&old, &new)] {
+            let moved = migrate(from, to, false).await;
+            assert_eq!(moved["runs"][0]["outcome"], "moved", "{moved}");
+        }
         // Now its journal holds something else than either revision asks for.
         let sql = "INSERT INTO journal (run_id, position, ordinal, kind, input, input_digest, recorded_at) \
                    VALUES ($1, '1', 0, 'make', '{}', 'sha256:0', 0)";

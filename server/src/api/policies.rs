@@ -559,6 +559,12 @@ mod tests {
         assert_eq!(desk.get("fleet/kill_switch").await["by"], "olga");
         let refused = desk.post("runs", json!({ "workflow": "w" })).await;
         assert_eq!(refused.problem(409), "kill_switch_on");
+        let first = first.json()["id"].as_str().unwrap_or_default().to_owned();
+        let cancel = format!("runs/{first}/cancel?force=true");
+        assert_eq!(desk.post(&cancel, Value::Null).await.status, 202);
+        let restart = format!("runs/{first}/restart");
+        let refused = desk.post(&restart, json!({})).await;
+        assert_eq!(refused.problem(409), "kill_switch_on");
         let body = json!({ "on": false }).to_string();
         let forbidden = desk.server.ask("PUT", switch, &desk.token, &body).await;
         assert_eq!(forbidden.problem(403), "forbidden");

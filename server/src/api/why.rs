@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
-use workflows::run::why::{OpenCall, WaitsFor, Why, why};
+use workflows::run::why::{OpenCall, Standing, WaitsFor, Why, why};
 
 use crate::app::App;
 use crate::auth;
@@ -75,6 +75,8 @@ pub enum WaitsForView {
     Plate,
     /// Another run.
     Run,
+    /// An operator who turns the kill switch off.
+    KillSwitch,
 }
 
 impl From<WaitsFor> for WaitsForView {
@@ -90,6 +92,7 @@ impl From<WaitsFor> for WaitsForView {
             WaitsFor::Build => Self::Build,
             WaitsFor::Plate => Self::Plate,
             WaitsFor::Run => Self::Run,
+            WaitsFor::KillSwitch => Self::KillSwitch,
         }
     }
 }
@@ -163,18 +166,21 @@ async fn in_words(
         true => "it is being cancelled: what it did is being undone; ",
         false => "",
     };
-    if let [only] = calls {
-        return Ok((format!("{undoing}{}", only.reason), &[]));
-    }
-    if !calls.is_empty() && run.state == "waiting" {
-        let reason = format!("{undoing}it waits for {} calls", calls.len());
-        return Ok((reason, &[]));
-    }
-    // Nothing of its calls holds it up, so its own advancement says where it is.
     let db = &app.db.read;
     let now = app.now_ms();
     let row = store::steps::at(db, &run.id, ADVANCE).await?;
     let step = store::standing::step_now(db, now, &row).await?;
+    let is_held_back = matches!(step.standing, Standing::KillSwitch(_));
+    if let [only] = calls
+        && !is_held_back
+    {
+        return Ok((format!("{undoing}{}", only.reason), &[]));
+    }
+    if !calls.is_empty() && run.state == "waiting" && !is_held_back {
+        let reason = format!("{undoing}it waits for {} calls", calls.len());
+        return Ok((reason, &[]));
+    }
+    // Nothing of its calls holds it up, so its own advancement says where it is.
     let advance = OpenCall {
         position: workflows::run::Position::top(0),
         kind: row.kind,
@@ -184,9 +190,13 @@ async fn in_words(
         step: Some(step),
     };
     let reason = why(&advance, Timestamp(now)).reason;
-    let waits = match open.len() {
-        0 => "its script is to be replayed",
-        _ => "its script is to be replayed, for something was answered",
+    let (waits, released_by): (_, &[_]) = match open.len() {
+        _ if is_held_back => ("it is to go on in a new run", &["operator"]),
+        0 => ("its script is to be replayed", &[]),
+        _ => (
+            "its script is to be replayed, for something was answered",
+            &[],
+        ),
     };
-    Ok((format!("{undoing}{waits}: {reason}"), &[]))
+    Ok((format!("{undoing}{waits}: {reason}"), released_by))
 }

@@ -292,7 +292,7 @@ impl Host for StepHost {
         self.write(async |tx| store::builds::of_step(tx, now, at, order).await)
     }
 
-    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child> {
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Option<Child>> {
         let (now, (_, position)) = (self.now(), self.at());
         self.write(async |tx| store::children::of_step(tx, now, &self.run, position, order).await)
     }

@@ -203,7 +203,16 @@ async fn end(
     let now = queue.now();
     let kept = Kept::of(context, new).await?;
     let tx = store::begin(&queue.db().write).await?;
-    if !matches!(ending, RunEnd::Continued(_)) {
+    if matches!(ending, RunEnd::Continued(_)) {
+        if store::guards::stays_stopped(&tx).await? {
+            // Nothing of this replay is kept: it is played again once the next run may begin.
+            queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
+            store::guards::hold_back(&tx, &run.id).await?;
+            store::runs::moved(&tx, &run.id, &RunEvent::Suspended { wakes: 0 }).await?;
+            tx.commit().await?;
+            return Ok(());
+        }
+    } else {
         store::children::wake_parent(&tx, now, run).await?;
     }
     kept.append(&tx, now, &run.id, &[]).await?;

@@ -130,12 +130,18 @@ async fn record(
         }
         Ok(Outcome::Waiting(wait)) => {
             let tx = store::begin(&queue.db().write).await?;
+            let turned_off =
+                *wait == Wait::KillSwitch && !store::guards::stays_stopped(&tx).await?;
             queue::park(&tx, now, claimed, &to_json("wait", wait)?).await?;
+            if turned_off {
+                store::steps::wake(&tx, now, &step.run_id, &step.position).await?;
+            }
             tx.commit().await?;
             queue.notify_local_of(Moved::Queue(&step.queue));
             let what = match wait {
                 Wait::Build(build) => format!("build {build}"),
                 Wait::Run(run) => format!("run {run}"),
+                Wait::KillSwitch => "the kill switch to be turned off".to_owned(),
             };
             info!(run.id = %step.run_id, step.position = %step.position,
                 "step `{}` of run {} waits for {what}", step.kind, step.run_id);

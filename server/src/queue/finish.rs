@@ -202,7 +202,7 @@ pub async fn advance(
     let step = &claimed.0;
     let touched = match left {
         Advance::Until(due) => {
-            let sql = "UPDATE step SET state = 'ready', attempt = 0, error = NULL, \
+            let sql = "UPDATE step SET state = 'ready', attempt = 0, error = NULL, waiting_for = NULL, \
                        run_at = CASE WHEN wakes > $3 THEN $4 ELSE $5 END, lease_owner = NULL, \
                        lease_until = NULL WHERE id = $1 AND fence = $2 AND state = 'leased'";
             let due = due.unwrap_or(FAR);

@@ -7,12 +7,13 @@ use workflows::host::{Child, ChildEnd, NewChild};
 use super::database::{execute, from_json};
 use super::runs::{self, NewRun, run};
 use super::scripts::Scripts;
-use super::{StoreError, sha256_hex, steps};
+use super::{StoreError, guards, sha256_hex, steps};
 
 /// How deep runs may have runs done.
 pub const MAX_DEPTH: i64 = 8;
 
-/// The run a step had done; started now if it had not been. To be called in a transaction that holds the step.
+/// The run a step had done; started now if it had not been, or not yet while the kill switch is on. To be called in a
+/// transaction that holds the step.
 ///
 /// # Errors
 ///
@@ -23,11 +24,13 @@ pub async fn of_step(
     parent: &run::Model,
     position: &str,
     order: &NewChild,
-) -> Result<Child, StoreError> {
-    match at(db, &parent.id, position).await? {
-        Some(child) => read(child),
-        None => read(start(db, now, parent, position, order).await?),
-    }
+) -> Result<Option<Child>, StoreError> {
+    let child = match at(db, &parent.id, position).await? {
+        Some(child) => child,
+        None if guards::is_stopped(db).await? => return Ok(None),
+        None => start(db, now, parent, position, order).await?,
+    };
+    read(child).map(Some)
 }
 
 /// The run a step had done, if it has; of runs that continue each other the last.

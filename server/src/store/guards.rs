@@ -1,14 +1,18 @@
 //! What guards remember: the kill switch, policies on a dry run, and which run stands for which cause.
 
-use sea_orm::{ConnectionTrait, FromQueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
 use serde_json::json;
 use workflows::model::Timestamp;
 use workflows::policy::{KillSwitch, StandsFor};
 
-use super::database::{execute, from_json, one, to_json};
-use super::{StoreError, audit, events, settings};
+use super::database::{all, execute, for_update, from_json, notify, one, to_json};
+use super::{StoreError, audit, events, settings, steps};
 
 const KILL_SWITCH: &str = "kill_switch";
+/// The code of what is refused while it is on.
+const STOPPED: &str = "kill_switch_on";
+/// [`Wait::KillSwitch`](workflows::steps::Wait::KillSwitch) as it is stored.
+const HELD_BACK: &str = r#"{"for":"kill_switch"}"#;
 
 /// The kill switch, if it is on.
 pub async fn kill_switch(db: &impl ConnectionTrait) -> Result<Option<KillSwitch>, StoreError> {
@@ -17,7 +21,8 @@ pub async fn kill_switch(db: &impl ConnectionTrait) -> Result<Option<KillSwitch>
     Ok(stored.transpose()?.flatten())
 }
 
-/// Refuses to start a run while the kill switch is on.
+/// Refuses to begin a run, or to take one up again that came to nothing, while the kill switch is on. Whatever does
+/// either asks here, in the transaction in which it does so.
 ///
 /// # Errors
 ///
@@ -26,11 +31,56 @@ pub async fn may_start(db: &impl ConnectionTrait) -> Result<(), StoreError> {
     let Some(on) = kill_switch(db).await? else {
         return Ok(());
     };
-    let message = format!(
-        "{} stopped all new runs at {}: {}; an operator turns the kill switch off",
-        on.by, on.since, on.reason
+    let message = format!("{}; an operator turns the kill switch off", on.said());
+    Err(StoreError::refused(STOPPED, message))
+}
+
+/// Whether [`may_start`] refuses, for what then waits instead.
+pub async fn is_stopped(db: &impl ConnectionTrait) -> Result<bool, StoreError> {
+    match may_start(db).await {
+        Err(StoreError::Refused { code: STOPPED, .. }) => Ok(true),
+        answer => answer.map(|()| false),
+    }
+}
+
+/// Whether [`may_start`] refuses, and will until the end of the transaction.
+///
+/// So whoever turns the switch off finds what was left to wait for that. It comes first in its transaction: the switch is taken before what it lets go on.
+pub async fn stays_stopped(db: &impl ConnectionTrait) -> Result<bool, StoreError> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        let sql = "SELECT 1 AS n FROM setting WHERE name = $1 FOR SHARE";
+        execute(db, sql, values![KILL_SWITCH]).await?;
+    }
+    is_stopped(db).await
+}
+
+/// Leaves the advancement of a run, parked in this transaction, until the kill switch is turned off.
+pub async fn hold_back(db: &impl ConnectionTrait, run: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE step SET waiting_for = $2 WHERE run_id = $1 AND position = '@'";
+    execute(db, sql, values![run, HELD_BACK]).await?;
+    Ok(())
+}
+
+#[derive(FromQueryResult)]
+struct HeldBack {
+    run_id: String,
+    position: String,
+}
+
+/// Lets go on what waits for the kill switch to be turned off.
+async fn let_go_on(db: &impl ConnectionTrait, now: i64) -> Result<(), StoreError> {
+    // The text is spelled out, since only so the index of what is held back is used.
+    let sql = format!(
+        "UPDATE step SET wakes = wakes + 1, waiting_for = NULL, \
+         run_at = CASE WHEN state = 'ready' AND run_at > $1 THEN $1 ELSE run_at END \
+         WHERE id IN (SELECT id FROM step WHERE waiting_for = '{HELD_BACK}' ORDER BY id {}) \
+         AND state IN ('ready', 'leased') RETURNING run_id, position",
+        for_update(db)
     );
-    Err(StoreError::refused("kill_switch_on", message))
+    let held: Vec<HeldBack> = all(db, &sql, values![now]).await?;
+    let runs = held.iter().filter(|held| held.position == steps::ADVANCE);
+    steps::wake_runs(db, now, &runs.map(|held| held.run_id.as_str()).collect()).await?;
+    notify(db).await
 }
 
 /// Turns the kill switch on, with a reason, or off. To be called in a transaction.
@@ -46,6 +96,9 @@ pub async fn set_kill_switch(
         since: Timestamp(now),
     });
     settings::put(db, KILL_SWITCH, &to_json("kill switch", &switch)?).await?;
+    if switch.is_none() {
+        let_go_on(db, now).await?;
+    }
     let detail = json!({ "on": switch.is_some(), "reason": reason });
     events::record(db, now, "fleet.kill_switch", "fleet", &detail).await?;
     audit::record(db, now, actor, "set_kill_switch", "fleet", &detail).await?;
@@ -202,6 +255,8 @@ mod tests {
     async fn the_kill_switch_is_told_audited_and_refuses(fresh: Fresh) {
         let db = &fresh.db.write;
         may_start(db).await.expect("it is off");
+        let stored = to_json("wait", &workflows::steps::Wait::KillSwitch);
+        assert_eq!(stored.expect("text"), HELD_BACK);
         set_kill_switch(db, NOW, "olga", Some("a fire"))
             .await
             .expect("set");

@@ -8,7 +8,7 @@ use workflows::run::{CallOutcome, Kept, Position, Told, take_over};
 use super::database::{execute, from_json};
 use super::journal::{self, journal as entry};
 use super::runs::{self, NewRun, run};
-use super::{StoreError, approvals, audit, events};
+use super::{StoreError, approvals, audit, events, guards};
 
 /// How a run is to be begun again.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct Restart<'a> {
 /// # Errors
 ///
 /// `run_not_restartable` unless it failed, was cancelled or diverged; `invalid_position` when its script made no such
-/// call.
+/// call; `kill_switch_on` when nothing is to begin.
 pub async fn restart(
     db: &impl ConnectionTrait,
     now: i64,
@@ -49,6 +49,7 @@ pub async fn restart(
             ),
         ));
     }
+    guards::may_start(db).await?;
     let told = journal::of_run(db, id).await?;
     let from = match how.from {
         Some(from) => Some(from.clone()),

@@ -10,8 +10,8 @@ use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 use super::database::{all, execute, from_json, notify, rows_in, to_json};
 use super::scripts::Scripts;
 use super::{
-    Page, StoreError, archives, audit, builds, children, events, first_id_of, new_id, steps,
-    windows,
+    Page, StoreError, archives, audit, builds, children, events, first_id_of, guards, new_id,
+    steps, windows,
 };
 
 table!(
@@ -352,7 +352,7 @@ fn led_to(event: &RunEvent) -> Option<RunStatus> {
 ///
 /// # Errors
 ///
-/// `run_not_diverged` when it did not diverge.
+/// `run_not_diverged` when it did not diverge, `kill_switch_on` when nothing is to begin.
 pub async fn pin(
     db: &impl ConnectionTrait,
     now: i64,
@@ -360,6 +360,7 @@ pub async fn pin(
     id: &str,
     revision: &str,
 ) -> Result<(), StoreError> {
+    guards::may_start(db).await?;
     steps::wake(db, now, id, steps::ADVANCE).await?;
     let row = get(db, id).await?;
     let sql = "UPDATE run SET revision = $2, state = 'running', failure = NULL \

@@ -11,7 +11,7 @@ use workflows::steps::Wait;
 
 use super::database::{from_json, number};
 use super::steps::{self, step};
-use super::{StoreError, builds, cells, children, journal, runs};
+use super::{StoreError, builds, cells, children, guards, journal, runs};
 
 /// The calls of a run that have no answer, in the order its script made them.
 pub async fn open_calls(
@@ -87,6 +87,10 @@ async fn standing(
                     state: run.state,
                 })
             }
+            Wait::KillSwitch => match guards::kill_switch(db).await? {
+                Some(on) => Ok(Standing::KillSwitch(on)),
+                None => ready(db, now, row).await,
+            },
         };
     }
     if row.run_at > now && !row.is_parked() {
@@ -94,6 +98,14 @@ async fn standing(
             at: Timestamp(row.run_at),
         });
     }
+    ready(db, now, row).await
+}
+
+async fn ready(
+    db: &impl ConnectionTrait,
+    now: i64,
+    row: &step::Model,
+) -> Result<Standing, StoreError> {
     let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'leased'";
     let at_work = number(db, sql, values![row.queue.as_str()]).await?;
     let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \

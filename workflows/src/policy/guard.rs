@@ -69,6 +69,17 @@ pub struct KillSwitch {
     pub since: Timestamp,
 }
 
+impl KillSwitch {
+    /// Who stopped what, when and why, in words.
+    #[must_use]
+    pub fn said(&self) -> String {
+        format!(
+            "{} stopped all new runs at {}: {}",
+            self.by, self.since, self.reason
+        )
+    }
+}
+
 /// A run that stands for a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandsFor {
@@ -147,11 +158,7 @@ fn stop(guard: Guard, reason: String, until: Option<Timestamp>) -> Option<Stoppe
 
 fn kill_switch(_: &GuardSettings, situation: &Situation) -> Option<Stopped> {
     let switch = situation.kill_switch.as_ref()?;
-    let reason = format!(
-        "{} stopped all new runs at {}: {}",
-        switch.by, switch.since, switch.reason
-    );
-    stop(Guard::KillSwitch, reason, None)
+    stop(Guard::KillSwitch, switch.said(), None)
 }
 
 fn dry_run(_: &GuardSettings, situation: &Situation) -> Option<Stopped> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Position;
 use crate::build::fit::{Capabilities, Needs, fits};
 use crate::model::{BuildState, Timestamp};
+use crate::policy::KillSwitch;
 
 /// A call of a run that has no answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +73,8 @@ pub enum Standing {
         /// Its state.
         state: String,
     },
+    /// It would begin a run, and this switch lets nothing begin.
+    KillSwitch(KillSwitch),
 }
 
 /// How a build stands.
@@ -145,6 +148,8 @@ pub enum WaitsFor {
     Plate,
     /// Another run.
     Run,
+    /// An operator who turns the kill switch off.
+    KillSwitch,
 }
 
 /// Says why a call has no answer. `now` decides nothing but how long a cell has been silent.
@@ -259,6 +264,12 @@ fn of_step(step: &StepNow, now: Timestamp) -> Found {
             };
             let reason = format!("it waits for run `{run}`, which is {state}{more}");
             Found::new(WaitsFor::Run, reason).about(run)
+        }
+        Standing::KillSwitch(on) => {
+            let reason = format!("{}; it begins once an operator turns the kill switch off", on.said());
+            let mut found = Found::new(WaitsFor::KillSwitch, reason);
+            found.released_by = vec!["operator".to_owned()];
+            found
         }
     }
 }
@@ -396,6 +407,11 @@ mod tests {
         let later = Standing::Later {
             at: Timestamp(2_000_000),
         };
+        let switch = KillSwitch {
+            reason: "a fire".to_owned(),
+            by: "olga".to_owned(),
+            since: Timestamp(7_000),
+        };
         let ready = |at_work| Standing::Ready { at_work, ahead: 4 };
         let near = || {
             vec![
@@ -502,6 +518,14 @@ mod tests {
                 Run,
                 "pins a revision",
                 vec![],
+            ),
+            (
+                "run",
+                json!({}),
+                Some(Standing::KillSwitch(switch)),
+                WaitsFor::KillSwitch,
+                "olga stopped all new runs at 1970-01-01T00:00:07.000Z: a fire",
+                vec!["operator"],
             ),
         ] {
             let why = asked(kind, input, step);

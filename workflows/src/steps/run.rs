@@ -41,6 +41,9 @@ impl Step for Run {
             workflow: input.workflow,
             event: Value::Object(input.event),
         })?;
+        let Some(child) = child else {
+            return Ok(Outcome::Waiting(Wait::KillSwitch));
+        };
         match child.ended {
             Some(ChildEnd::Succeeded { result }) => Ok(Outcome::Done(RunOutput {
                 run: child.id,
@@ -71,6 +74,10 @@ mod tests {
     fn it_starts_one_run_and_gives_its_result() {
         let world = World::new();
         let input = json!({ "workflow": "relieve_asset", "event": { "asset": "fan-1" } });
+        world.stopped.set(true);
+        let held = run(&Run, &input, &world).unwrap();
+        assert_eq!(held, Outcome::Waiting(Wait::KillSwitch));
+        world.stopped.set(false);
         let waiting = run(&Run, &input, &world).unwrap();
         assert_eq!(waiting, Outcome::Waiting(Wait::Run("run-1.1".into())));
         assert_eq!(run(&Run, &input, &world).unwrap(), waiting);

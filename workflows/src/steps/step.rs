@@ -45,6 +45,8 @@ pub enum Wait {
     Build(String),
     /// The end of a run.
     Run(String),
+    /// The kill switch to be turned off: what waits would begin a run.
+    KillSwitch,
 }
 
 /// Why a step did not finish.

@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) histories: Vec<UnitHistory>,
     pub(super) windows: RefCell<Vec<Window>>,
     child: RefCell<Option<ChildEnd>>,
+    /// Whether the kill switch is on.
+    pub stopped: Cell<bool>,
     pub(super) orders: RefCell<Vec<WorkOrder>>,
     pub(super) notes: RefCell<Vec<(String, Value)>>,
     pub(super) outcomes: RefCell<BTreeSet<(String, String, Timestamp)>>,
@@ -75,6 +77,7 @@ impl World {
             histories: Vec::new(),
             windows: RefCell::default(),
             child: RefCell::default(),
+            stopped: Cell::new(false),
             orders: RefCell::default(),
             notes: RefCell::default(),
             outcomes: RefCell::default(),
@@ -386,12 +389,13 @@ impl Host for World {
         Ok(build)
     }
 
-    fn child_of_this_step(&self, order: &NewChild) -> Answer<Child> {
+    fn child_of_this_step(&self, order: &NewChild) -> Answer<Option<Child>> {
         assert!(order.event.is_object());
-        Ok(Child {
+        let child = || Child {
             id: format!("run-1.{}", self.position()),
             ended: self.child.borrow().clone(),
-        })
+        };
+        Ok((!self.stopped.get()).then(child))
     }
 
     fn build(&self, id: &str) -> Answer<Build> {

@@ -21,6 +21,7 @@ describe('a step', () => {
   it('has a name also when nobody knows its kind', () => expect(stepName('paint_it')).toBe('paint it'));
   it.each([
     ['{"for":"build","id":"b-1"}', 'build `b-1`'],
+    ['{"for":"kill_switch"}', 'kill switch'],
     ['somebody', 'somebody'],
     [undefined, undefined],
   ])('parked with %j waits for %j', (waiting_for, said) => expect(waitsFor({ ...step('make'), waiting_for })).toBe(said));

@@ -107,7 +107,9 @@ export function waitsFor(step: Step): string | undefined {
   try {
     const wait: unknown = JSON.parse(text);
     const what = textAt(wait, 'for');
-    return what === undefined ? text : `${words(what)} \`${textAt(wait, 'id') ?? ''}\``;
+    if (what === undefined) return text;
+    const id = textAt(wait, 'id');
+    return id === undefined ? words(what) : `${words(what)} \`${id}\``;
   } catch {
     return text;
   }
