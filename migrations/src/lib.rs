@@ -15,6 +15,7 @@ mod m20261125_000006_triggers;
 mod m20261125_000006b_listing;
 mod m20261126_000010_retention;
 mod m20261126_000011_kill_switch;
+mod m20261126_000012_step_rates;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000006b_listing::Migration),
             Box::new(m20261126_000010_retention::Migration),
             Box::new(m20261126_000011_kill_switch::Migration),
+            Box::new(m20261126_000012_step_rates::Migration),
         ]
     }
 }

@@ -35,7 +35,7 @@ pub struct CallWhyView {
     kind: String,
     /// What it waits for.
     waits_for: WaitsForView,
-    /// The thing itself: a role, an event's name, a queue, a build, a run.
+    /// The thing itself: a role, an event's name, a queue, the key of a rate, a build, a run.
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<String>,
     /// The same in words, and what to do about it.
@@ -63,6 +63,8 @@ pub enum WaitsForView {
     Approval,
     /// A worker that claims its step.
     Worker,
+    /// The rate of its step.
+    Rate,
     /// The next attempt of its step.
     Retry,
     /// A worker that is at its step.
@@ -86,6 +88,7 @@ impl From<WaitsFor> for WaitsForView {
             WaitsFor::Event => Self::Event,
             WaitsFor::Approval => Self::Approval,
             WaitsFor::Worker => Self::Worker,
+            WaitsFor::Rate => Self::Rate,
             WaitsFor::Retry => Self::Retry,
             WaitsFor::Work => Self::Work,
             WaitsFor::Cell => Self::Cell,

@@ -486,7 +486,12 @@ impl<'a> Kept<'a> {
                     deadline: asked.due,
                     input: &input,
                 };
-                store::steps::insert(tx, now, &new).await
+                store::steps::insert(tx, now, &new).await?;
+                if let Some(rate) = options.rate {
+                    let key = options.rate_key.as_deref().unwrap_or(kind);
+                    store::rates::set(tx, (run, position), key, rate).await?;
+                }
+                Ok(())
             }
             Call::Sleep { .. } => Ok(()),
             Call::WaitEvent { name, key, .. } => {

@@ -25,4 +25,6 @@ mod kill_switch_tests;
 #[cfg(test)]
 mod prune_tests;
 #[cfg(test)]
+mod rate_tests;
+#[cfg(test)]
 mod restart_tests;

@@ -7,7 +7,7 @@ use workflows::run::RunFailure;
 use crate::store::database::{all, execute, notify, number, skip_locked};
 use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
-use crate::store::{StoreError, begin, children, runs, values};
+use crate::store::{StoreError, begin, children, rates, runs, values};
 
 use super::finish;
 
@@ -50,6 +50,9 @@ pub async fn claim(
 
 /// Claims up to `limit` ready steps that have a concurrency key, no more of each key than may be worked on at once.
 ///
+/// Of steps with a rate, no more of its key are claimed than may be started in its time; one that goes on after a wait
+/// was started before.
+///
 /// On Postgres one process at a time does this, as the count of those at work has to hold until they are taken.
 ///
 /// # Errors
@@ -70,21 +73,36 @@ pub async fn claim_keyed(
     }
     let tx = begin(db).await?;
     if tx.get_database_backend() == DbBackend::Postgres {
-        execute(&tx, "SELECT pg_advisory_xact_lock($1)", values![4_179_i64]).await?;
+        execute(&tx, "SELECT pg_advisory_xact_lock($1)", values![4_180_i64]).await?;
     }
+    // What the rate holds up is left out first, so that it takes no place of those it does not hold up.
     let sql = format!(
-        "WITH line AS (SELECT id, {place} AS place, concurrency_limit, \
-          ROW_NUMBER() OVER (PARTITION BY concurrency_key ORDER BY {place}, run_at, id) \
-          + (SELECT COUNT(*) FROM step AS busy WHERE busy.state = 'leased' \
-             AND busy.concurrency_key = step.concurrency_key) AS at_once \
-          FROM step WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = $1 \
-          AND run_at <= $2 AND attempt < max_attempts) \
-         {TAKE} WHERE state = 'ready' AND id IN \
-         (SELECT id FROM line WHERE at_once <= concurrency_limit ORDER BY place, id LIMIT $5) \
+        "WITH started AS (SELECT rate_key AS of_key, COUNT(*) AS starts FROM step_start \
+          WHERE until > $2 GROUP BY rate_key), \
+         line AS (SELECT id, {place} AS place, run_at, concurrency_key, concurrency_limit, \
+          CASE WHEN {goes_on} THEN NULL ELSE rate_key END AS rated, rate_limit, \
+          COALESCE(starts, 0) AS starts \
+          FROM step LEFT JOIN started ON of_key = rate_key AND NOT {goes_on} \
+          WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = $1 \
+          AND run_at <= $2 AND attempt < max_attempts \
+          AND (starts IS NULL OR starts < rate_limit)), \
+         busy AS (SELECT concurrency_key AS of_key, COUNT(*) AS works FROM step \
+          WHERE state = 'leased' AND concurrency_key IS NOT NULL GROUP BY concurrency_key), \
+         free AS (SELECT line.*, ROW_NUMBER() OVER \
+          (PARTITION BY concurrency_key ORDER BY place, run_at, id) + COALESCE(works, 0) AS at_once \
+          FROM line LEFT JOIN busy ON of_key = concurrency_key), \
+         may AS (SELECT free.*, ROW_NUMBER() OVER \
+          (PARTITION BY rated ORDER BY place, run_at, id) + starts AS in_time \
+          FROM free WHERE at_once <= concurrency_limit) \
+         {TAKE} WHERE state = 'ready' AND id IN (SELECT id FROM may \
+          WHERE rated IS NULL OR in_time <= rate_limit ORDER BY place, id LIMIT $5) \
          RETURNING *",
-        place = steps::PLACE
+        place = steps::PLACE,
+        goes_on = rates::GOES_ON
     );
     let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit).await?;
+    let taken: Vec<&step::Model> = claimed.iter().map(|claimed| &claimed.0).collect();
+    rates::note(&tx, now, &taken).await?;
     tx.commit().await?;
     Ok(claimed)
 }

@@ -7,6 +7,8 @@ mod finisher;
 mod heartbeat;
 mod line;
 mod listen;
+#[cfg(test)]
+mod rate_tests;
 mod settings;
 
 pub use backend::{Place, StepBackend, Taken};

@@ -34,6 +34,7 @@ pub mod outcomes;
 pub mod parts;
 pub mod predictions;
 pub mod queues;
+pub mod rates;
 pub mod restarts;
 pub mod retention;
 pub mod rules;

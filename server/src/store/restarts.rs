@@ -172,7 +172,7 @@ async fn copy_step(
     more: Vec<sea_orm::Value>,
 ) -> Result<(), StoreError> {
     let asked = "run_id, position, kind, queue, priority, backoff_ms, input, concurrency_key, \
-                 concurrency_limit, idempotency_key";
+                 concurrency_limit, idempotency_key, rate_key, rate_limit, rate_period_ms";
     let taken = asked.replace("run_id", "$2");
     let sql = format!(
         "INSERT INTO step (id, {asked}, {columns}) SELECT $1, {taken}, {values} FROM step \

@@ -6,12 +6,13 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 use workflows::build::fit::{Capabilities, Needs};
 use workflows::model::Timestamp;
+use workflows::run::Rate;
 use workflows::run::why::{BuildNow, CellNow, OpenCall, Standing, StepNow};
 use workflows::steps::Wait;
 
 use super::database::{from_json, number};
 use super::steps::{self, step};
-use super::{StoreError, builds, cells, children, guards, journal, runs};
+use super::{StoreError, builds, cells, children, guards, journal, rates, runs};
 
 /// The calls of a run that have no answer, in the order its script made them.
 pub async fn open_calls(
@@ -96,6 +97,16 @@ async fn standing(
     if row.run_at > now && !row.is_parked() {
         return Ok(Standing::Later {
             at: Timestamp(row.run_at),
+        });
+    }
+    if let (Some(until), Some(key)) = (rates::holds(db, now, row).await?, &row.rate_key) {
+        return Ok(Standing::Rated {
+            key: key.clone(),
+            rate: Rate {
+                limit: u32::try_from(row.rate_limit.unwrap_or(0)).unwrap_or(u32::MAX),
+                period_ms: row.rate_period_ms.unwrap_or(0),
+            },
+            until: Timestamp(until),
         });
     }
     ready(db, now, row).await

@@ -58,6 +58,9 @@ table!(
     concurrency_key: Option<String>,
     concurrency_limit: i64,
     idempotency_key: Option<String>,
+    rate_key: Option<String>,
+    rate_limit: Option<i64>,
+    rate_period_ms: Option<i64>,
 });
 
 /// A step to be queued.

@@ -4,7 +4,7 @@ use rhai::{Dynamic, Map};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Position;
+use super::{Position, Rate};
 use crate::{
     model::Timestamp,
     script::{duration, nearest},
@@ -87,6 +87,12 @@ pub struct StepOptions {
     pub concurrency_key: Option<String>,
     /// How many; one unless it is told.
     pub concurrency_limit: Option<u32>,
+    /// How many steps of the key below are started in a time, over all runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// What the rate counts; the step's kind unless it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_key: Option<String>,
     /// Names the effect to the outside, so that it happens once over all runs.
     pub idempotency_key: Option<String>,
 }
@@ -103,13 +109,15 @@ pub struct WaitingFor {
 }
 
 /// The options a step takes.
-pub(crate) const STEP_OPTIONS: [&str; 7] = [
+pub(crate) const STEP_OPTIONS: [&str; 9] = [
     "retry",
     "backoff",
     "timeout",
     "queue",
     "priority",
     "concurrency_key",
+    "rate",
+    "rate_key",
     "idempotency_key",
 ];
 
@@ -141,6 +149,11 @@ pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
                 options.concurrency_key = Some(key);
                 options.concurrency_limit = limit;
             }
+            "rate" => {
+                let rate = text()?.parse().map_err(|e| format!("option `rate`: {e}"))?;
+                options.rate = Some(rate);
+            }
+            "rate_key" => options.rate_key = Some(text()?),
             "idempotency_key" => options.idempotency_key = Some(text()?),
             unknown => {
                 let meant = nearest(unknown, STEP_OPTIONS)
@@ -149,6 +162,9 @@ pub(super) fn options_of(map: &Map) -> Result<StepOptions, String> {
                 return Err(format!("`{unknown}` is not an option of a step{meant}"));
             }
         }
+    }
+    if options.rate_key.is_some() && options.rate.is_none() {
+        return Err("option `rate_key` says what `rate` counts; give both".to_owned());
     }
     Ok(options)
 }
@@ -201,6 +217,27 @@ mod tests {
         for wrong in [map(0), map(-1), 7_i64.into(), Dynamic::from_map(Map::new())] {
             let error = read(wrong).expect_err("refused");
             assert!(error.contains("#{ key, limit }"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_rate_counts_a_key_or_the_kind() {
+        let read = |pairs: &[(&str, &str)]| {
+            let map = pairs
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()));
+            options_of(&map.collect()).map(|options| (options.rate, options.rate_key))
+        };
+        let rate = Rate {
+            limit: 10,
+            period_ms: 60_000,
+        };
+        assert_eq!(read(&[("rate", "10/1m")]), Ok((Some(rate), None)));
+        let keyed = [("rate", "10/1m"), ("rate_key", "mail")];
+        assert_eq!(read(&keyed), Ok((Some(rate), Some("mail".to_owned()))));
+        for wrong in [&[("rate", "10 a minute")][..], &[("rate_key", "mail")]] {
+            let error = read(wrong).expect_err("refused");
+            assert!(error.contains("rate"), "{error}");
         }
     }
 

@@ -33,6 +33,7 @@ mod host;
 mod journal;
 pub mod machine;
 mod position;
+mod rate;
 mod replay;
 mod restart;
 #[cfg(test)]
@@ -54,5 +55,6 @@ pub use journal::{
     CallOutcome, Entry, INLINE_LIMIT_BYTES, Journal, StepFailure, inline_stored, outline_large,
 };
 pub use position::Position;
+pub use rate::{Rate, RateError};
 pub use replay::{Divergence, Ending, Progress, ReplayContext, RunFailure, Side, replay};
 pub use restart::{Kept, RestartError, Told, take_over};

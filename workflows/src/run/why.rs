@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Position;
+use super::{Position, Rate};
 use crate::build::fit::{Capabilities, Needs, fits};
 use crate::model::{BuildState, Timestamp};
 use crate::policy::KillSwitch;
@@ -49,6 +49,15 @@ pub enum Standing {
         at_work: i64,
         /// Ready steps of its queue that come before it.
         ahead: i64,
+    },
+    /// As many of its key were started as its rate lets start.
+    Rated {
+        /// What the rate counts.
+        key: String,
+        /// The rate.
+        rate: Rate,
+        /// When its turn comes, if nothing overtakes it.
+        until: Timestamp,
     },
     /// To be tried again.
     Later {
@@ -136,6 +145,8 @@ pub enum WaitsFor {
     Approval,
     /// A worker that claims its step.
     Worker,
+    /// The rate of its step.
+    Rate,
     /// The next attempt of its step.
     Retry,
     /// A worker that is at its step.
@@ -234,6 +245,14 @@ fn of_step(step: &StepNow, now: Timestamp) -> Found {
             format!("workers of the queue `{queue}` are at {at_work} other steps; {ahead} come before it"),
         )
         .about(queue),
+        Standing::Rated { key, rate, until } => {
+            let reason = format!(
+                "its rate is {rate}, and that many steps of `{key}` were started; its turn comes at {until}"
+            );
+            let mut found = Found::new(WaitsFor::Rate, reason).about(key);
+            found.until = Some(*until);
+            found
+        }
         Standing::Later { at } => {
             let error = step.error.as_deref().unwrap_or("it was not said why");
             let reason = format!(
@@ -404,6 +423,21 @@ mod tests {
             run: "r2".to_owned(),
             state: "diverged".to_owned(),
         };
+        let rated = Standing::Rated {
+            key: "mail".to_owned(),
+            rate: Rate {
+                limit: 10,
+                period_ms: 60_000,
+            },
+            until: Timestamp(1_030_000),
+        };
+        let told = asked("notify", json!({}), Some(rated));
+        assert_eq!(told.waits_for, WaitsFor::Rate);
+        assert!(told.reason.contains("rate is 10/1m"), "{}", told.reason);
+        assert_eq!(
+            (told.what.as_deref(), told.until),
+            (Some("mail"), Some(Timestamp(1_030_000)))
+        );
         let later = Standing::Later {
             at: Timestamp(2_000_000),
         };

@@ -8,7 +8,7 @@ use super::{
     types::{Kinds, Type},
 };
 use crate::{
-    run::{FUNCTIONS, STEP_OPTIONS},
+    run::{FUNCTIONS, Rate, STEP_OPTIONS},
     script::{duration, nearest},
     steps::{DynStep, Registry},
 };
@@ -100,6 +100,12 @@ fn check_step(call: &FnCallExpr, steps: &[StepInput], findings: &mut Findings) {
         for (name, value) in &options.0 {
             check_option(&name.name, name.pos, value, findings);
         }
+        let has = |wanted| options.0.iter().find(|(name, _)| name.name == wanted);
+        if let (Some((name, _)), None) = (has("rate_key"), has("rate")) {
+            let message = "option `rate_key` says what `rate` counts, and there is none".to_owned();
+            let finding = findings.error("lone_option", message, name.pos);
+            finding.hint("add a rate, like `rate: \"10/1m\"`");
+        }
     }
     let (Expr::StringConstant(kind, at), false) = (&call.args[0], steps.is_empty()) else {
         return;
@@ -142,6 +148,7 @@ fn check_option(name: &str, at: Position, value: &Expr, findings: &mut Findings)
     }
     match name {
         "backoff" | "timeout" => check_duration(value, findings),
+        "rate" => check_rate(value, findings),
         "retry" | "priority" => {
             if let Expr::StringConstant(_, at) | Expr::FloatConstant(_, at) = value {
                 let message = format!("option `{name}` is a whole number");
@@ -149,6 +156,24 @@ fn check_option(name: &str, at: Position, value: &Expr, findings: &mut Findings)
                     .error("type", message, *at)
                     .hint("write it without quotes, like 3");
             }
+        }
+        _ => {}
+    }
+}
+
+fn check_rate(expr: &Expr, findings: &mut Findings) {
+    match expr {
+        Expr::StringConstant(text, at) => {
+            if let Err(error) = text.parse::<Rate>() {
+                let message = format!("`{text}` is not a rate: {}", error.why);
+                let hint = "write it like \"10/1m\"";
+                findings.error("invalid_rate", message, *at).hint(hint);
+            }
+        }
+        Expr::IntegerConstant(_, at) | Expr::FloatConstant(_, at) => {
+            let message = "a rate is a text, not a number".to_owned();
+            let hint = "write it like \"10/1m\"";
+            findings.error("invalid_rate", message, *at).hint(hint);
         }
         _ => {}
     }

@@ -309,7 +309,7 @@ const FAULTY_SCRIPTS: [(&str, &str, &str); 8] = [
     ),
 ];
 
-const FAULTY_WORKFLOWS: [(&str, &str, &str); 17] = [
+const FAULTY_WORKFLOWS: [(&str, &str, &str); 20] = [
     (
         "unknown_kind",
         "did you mean `notify`?",
@@ -344,6 +344,21 @@ const FAULTY_WORKFLOWS: [(&str, &str, &str); 17] = [
         "type",
         "without quotes",
         "step(\"notify\", #{}, #{ retry: «\"3\" });",
+    ),
+    (
+        "invalid_rate",
+        "write it like",
+        "step(\"notify\", #{}, #{ rate: «\"10 a minute\" });",
+    ),
+    (
+        "invalid_rate",
+        "write it like",
+        "step(\"notify\", #{}, #{ rate: «10 });",
+    ),
+    (
+        "lone_option",
+        "add a rate",
+        "step(\"notify\", #{}, #{ «rate_key: \"mail\" });",
     ),
     ("invalid_duration", "write it like", "sleep(«\"soon\");"),
     (
