@@ -97,7 +97,7 @@ def short(told):
     return ", ".join(
         f"{key} {statistics.median(value) if isinstance(value, list) else value:.2f}"
         for key, value in told.items()
-        if value != []
+        if value != [] and not isinstance(value, dict)
     )
 
 
@@ -180,6 +180,23 @@ def pickup(bench, figures, detail):
     figures["pickup_p99_worst_over_best_rate"] = (max(p99.values()) / min(p99.values()), "ratio")
 
 
+def bombs(bench, figures, detail):
+    rounds = {"": [], "_sqlite": []}
+    for _ in range(bench.options.rounds):
+        for suffix, told in rounds.items():
+            told.append(bench.told("forewright", "bombs", 10, bench.options.seconds, sqlite=bool(suffix)))
+    detail["bombs"] = {suffix or "postgres": told for suffix, told in rounds.items()}
+    for suffix, told in rounds.items():
+        for name, share in [("p50", 0.5), ("p99", 0.99)]:
+            quiet, beside = (
+                statistics.median(quantile(one[when], share) for one in told)
+                for when in ("quiet_ms", "beside_ms")
+            )
+            figures[f"neighbour_run_{name}_under_bombs{suffix}"] = (beside / quiet, "ratio")
+            figures[f"neighbour_run_{name}_ms_quiet{suffix}"] = (quiet, "ms")
+            figures[f"neighbour_run_{name}_ms_under_bombs{suffix}"] = (beside, "ms")
+
+
 def versions(bench):
     pip = said(os.path.join(bench.options.peers, "python", "bin", "python"), "-m", "pip", "freeze")
     known = dict(line.split("==") for line in pip.splitlines() if "==" in line)
@@ -201,10 +218,10 @@ def main():
     asked.add_argument("--jobs", type=int, default=10_000)
     asked.add_argument("--rounds", type=int, default=5)
     asked.add_argument("--seconds", type=int, default=10)
-    asked.add_argument("--only", default="throughput,workflow,pickup")
+    asked.add_argument("--only", default="throughput,workflow,pickup,bombs")
     bench = Bench(asked.parse_args())
     figures, detail, load = {}, {}, [os.getloadavg()]
-    parts = {"throughput": throughput, "workflow": workflow, "pickup": pickup}
+    parts = {"throughput": throughput, "workflow": workflow, "pickup": pickup, "bombs": bombs}
     for name in bench.options.only.split(","):
         parts[name](bench, figures, detail)
         load.append(os.getloadavg())

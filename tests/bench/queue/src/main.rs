@@ -2,8 +2,10 @@
 //! its apalis backend, heartbeat and finisher, on a database of its own.
 //!
 //! usage: bench-queue throughput URL COUNT HANDS | workflow URL RUNS | pickup URL RATE SECONDS HANDS | claims URL COUNT
+//!        | bombs URL RATE SECONDS [KIND…]
 //! Each prints one JSON object; what it holds is told in ../README.md.
 
+mod bombs;
 mod world;
 
 use std::collections::BTreeSet;
@@ -45,7 +47,10 @@ async fn main() -> anyhow::Result<()> {
             pickup(url, rate.parse()?, seconds.parse()?, hands.parse()?).await?
         }
         ["claims", url, count] => claims(url, count.parse()?).await?,
-        _ => bail!("usage: bench-queue throughput|workflow|pickup|claims URL …"),
+        ["bombs", url, rate, seconds, ref kinds @ ..] => {
+            bombs::bombs_beside(url, rate.parse()?, seconds.parse()?, kinds).await?
+        }
+        _ => bail!("usage: bench-queue throughput|workflow|pickup|claims|bombs URL …"),
     };
     println!("{told}");
     Ok(())
