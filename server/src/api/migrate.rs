@@ -11,7 +11,8 @@ use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path};
-use crate::host::past::{Stop, replay_run};
+use crate::host::past::Stop;
+use crate::host::replaying::replay_run;
 use crate::store::runs::{Seen, run};
 use crate::store::{self, scripts::Scripts};
 

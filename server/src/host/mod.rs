@@ -3,6 +3,8 @@
 mod history;
 mod lives;
 pub mod past;
+pub mod replaying;
+mod script_thread;
 mod step_host;
 
 use std::collections::BTreeMap;

@@ -1,24 +1,13 @@
-//! The past of a run: its journal read back whole, and its script replayed against it.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+//! The past of a run: its journal, read back whole.
 
 use bytes::Bytes;
 use serde_json::Value;
-use workflows::model::{ArtifactRef, Timestamp};
-use workflows::run::{
-    CallOutcome, Entry, Journal, Progress, ReplayContext, inline_stored, outline_large, replay,
-};
-use workflows::script::{Limits, Script};
+use workflows::model::ArtifactRef;
+use workflows::run::{CallOutcome, Entry, Journal, inline_stored, outline_large};
 
 use super::{Trouble, World};
 use crate::store::database::from_json;
-use crate::store::runs::run;
 use crate::store::{self, StoreError};
-
-/// How long one replay may take.
-const REPLAY_TIME: Duration = Duration::from_secs(30);
 
 /// Why a run cannot be replayed.
 #[derive(Debug)]
@@ -42,48 +31,19 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// Replays a run on a blocking thread, with a deadline.
+/// The journal of a run, with what it keeps by digest.
 ///
 /// # Errors
 ///
-/// [`Stop`], when its journal cannot be read.
-pub async fn replay_run(
-    world: &World,
-    run: &run::Model,
-    script: Script,
-    now: i64,
-) -> Result<Progress, Stop> {
-    let journal = journal_of(world, &run.id).await?;
-    let event: Value = from_json("event", &run.event)?;
-    let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
-    let cancelled = run.cancel_requested;
-    let stop = Arc::new(AtomicBool::new(false));
-    let limits = Limits::workflow().stopped_by(stop.clone());
-    let replaying = tokio::task::spawn_blocking(move || {
-        let context = ReplayContext {
-            run: &id,
-            now: Timestamp(now),
-            seed,
-            cancelled,
-            limits: &limits,
-        };
-        replay(&script, &event, &journal, &context)
-    });
-    tokio::pin!(replaying);
-    let replayed = match tokio::time::timeout(REPLAY_TIME, &mut replaying).await {
-        Ok(replayed) => replayed,
-        Err(_) => {
-            stop.store(true, Ordering::Relaxed);
-            replaying.await
-        }
-    };
-    replayed.map_err(|error| Stop::Again(error.into()))
-}
-
-async fn journal_of(world: &World, run: &str) -> Result<Journal, Stop> {
+/// [`Stop`], when it cannot be read.
+pub(super) async fn journal_of(world: &World, run: &str) -> Result<Journal, Stop> {
     let rows = store::journal::of_run(&world.queue.db().read, run).await?;
     let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
+    for (n, row) in rows.into_iter().enumerate() {
+        // A long journal is not to keep others from this thread.
+        if n % 64 == 63 {
+            tokio::task::yield_now().await;
+        }
         let input = from_json("journal input", &row.input)?;
         let outcome = row
             .outcome

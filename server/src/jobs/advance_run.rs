@@ -6,12 +6,14 @@ use workflows::run::machine::RunEvent;
 use workflows::run::{
     Call, CallOutcome, Ending, Entry, Position, Progress, RunFailure, StepFailure, StepOptions,
 };
-use workflows::script::Script;
+use workflows::script::{Script, ScriptError};
 use workflows::steps::Registry;
 
+use super::long_lane::QUICK;
 use super::workers::{WorkerContext, all_queues};
 use crate::host::Trouble;
-use crate::host::past::{self, Stop, keep};
+use crate::host::past::{Stop, keep};
+use crate::host::replaying::Replaying;
 use crate::queue::{self, Advance, Taken};
 use crate::store::database::to_json;
 use crate::store::journal::{NewEntry, journal};
@@ -24,6 +26,8 @@ use crate::store::{self, DatabaseTransaction, StoreError};
 const ATTEMPTS: u32 = 8;
 /// How long it waits before its second attempt unless its options say otherwise.
 const BACKOFF_MS: i64 = 1_000;
+/// When a long replay tries again to find a place among the long ones.
+const LATER_MS: i64 = 1_000;
 
 /// Advances a claimed run and records how far it came.
 ///
@@ -47,7 +51,7 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
         return finish(context, taken, Advance::Until(None)).await;
     }
     answer_overdue(context, &run, now).await?;
-    match replayed(context, &run, now).await {
+    match replayed(context, taken, &run, now).await {
         Err(Stop::Storage(error)) => Err(error),
         Err(Stop::Again(why)) => {
             warn!(error = &*why, run.id = %run.id, "failed to replay run {}; trying again", run.id);
@@ -56,14 +60,18 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
         Err(Stop::Never { code, message }) => {
             end(context, taken, &run, &[], &failed(code, &message)).await
         }
-        Ok(Progress::Suspended {
+        Ok(Left::Later) => {
+            let later = queue.now() + LATER_MS;
+            finish(context, taken, Advance::Until(Some(later))).await
+        }
+        Ok(Left::With(Progress::Suspended {
             new,
             calls,
             abandoned,
             ..
-        }) => suspend(context, taken, &run, &new, &calls, &abandoned).await,
-        Ok(Progress::Ended { new, ending }) => match ending {
-            Ending::Failed(failure) if failure.failure.code == "limit.deadline" => {
+        })) => suspend(context, taken, &run, &new, &calls, &abandoned).await,
+        Ok(Left::With(Progress::Ended { new, ending })) => match ending {
+            Ending::Failed(failure) if cut_off(&failure) => {
                 let due = queue.now() + BACKOFF_MS * 10;
                 finish(context, taken, Advance::Until(Some(due))).await
             }
@@ -82,13 +90,13 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
                 end(context, taken, &run, &new, &RunEnd::Succeeded(result)).await
             }
         },
-        Ok(Progress::Diverged(_)) if run.cancel_requested => {
+        Ok(Left::With(Progress::Diverged(_))) if run.cancel_requested => {
             let message = "the run was cancelled; its script asks for something else than its journal holds, so \
                            nothing could be undone";
             let failure = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
             end(context, taken, &run, &[], &failure).await
         }
-        Ok(Progress::Diverged(divergence)) => {
+        Ok(Left::With(Progress::Diverged(divergence))) => {
             let tx = store::begin(&queue.db().write).await?;
             queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
             store::runs::diverge(&tx, now, &run.id, &json!(divergence)).await?;
@@ -153,12 +161,63 @@ fn timed_out(entry: &journal::Model) -> CallOutcome {
     })
 }
 
-async fn replayed(context: &WorkerContext, run: &run::Model, now: i64) -> Result<Progress, Stop> {
-    let script = script(context, run).await?;
-    past::replay_run(&context.world, run, script, now).await
+/// How a replay left off.
+enum Left {
+    With(Progress),
+    /// It takes long, and others that do are at work.
+    Later,
 }
 
-async fn script(context: &WorkerContext, run: &run::Model) -> Result<Script, Stop> {
+/// Whether a replay was stopped for no fault of its script; it may simply be replayed.
+fn cut_off(failure: &RunFailure) -> bool {
+    failure.failure.code == "limit.deadline" && failure.failure.retryable
+}
+
+/// Replays a run. One that takes long leaves its hand to others and goes on beside them, at a low priority.
+async fn replayed(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    now: i64,
+) -> Result<Left, Stop> {
+    let script = script(context, run).await?;
+    let lane = &context.long;
+    let mut place = None;
+    if lane.knows(&run.id) {
+        let Some(found) = lane.enter() else {
+            return Ok(Left::Later);
+        };
+        taken.place.leave();
+        place = Some(found);
+    }
+    let mut replaying = Replaying::begin(&context.world, run, now, script).await?;
+    if let Some(progress) = replaying.within(QUICK).await {
+        lane.forget(&run.id);
+        return progress.map(Left::With);
+    }
+    lane.remember(&run.id);
+    if place.is_none() {
+        let Some(found) = lane.enter() else {
+            replaying.give_up();
+            return Ok(Left::Later);
+        };
+        taken.place.leave();
+        place = Some(found);
+    }
+    replaying.step_back();
+    let progress = replaying.ended().await;
+    drop(place);
+    if !matches!(progress, Ok(Progress::Suspended { .. })) {
+        lane.forget(&run.id);
+    }
+    progress.map(Left::With)
+}
+
+/// What gives the script a run is pinned to, compiled; to be called where the run is replayed, as it may take long.
+async fn script(
+    context: &WorkerContext,
+    run: &run::Model,
+) -> Result<impl FnOnce() -> Result<Script, ScriptError> + Send + 'static, Stop> {
     let db = &context.world.queue.db().read;
     let revision = match Scripts::Workflows
         .revision(db, &run.workflow, &run.revision)
@@ -172,14 +231,12 @@ async fn script(context: &WorkerContext, run: &run::Model) -> Result<Script, Sto
         }
         revision => revision?,
     };
-    context
-        .script(&revision.digest, || {
+    let context = context.clone();
+    Ok(move || {
+        context.script(&revision.digest, || {
             Script::compile(&revision.name, &revision.source)
         })
-        .map_err(|error| Stop::Never {
-            code: "invalid_workflow",
-            message: error.to_string(),
-        })
+    })
 }
 
 /// Ends an advance that records nothing.

@@ -6,6 +6,7 @@ mod execute_step;
 mod expire_leases;
 mod expire_uploads;
 mod fire_triggers;
+mod long_lane;
 mod prune;
 mod workers;
 

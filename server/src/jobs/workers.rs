@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt};
 use tracing::{error, info};
-use workflows::script::Script;
+use workflows::script::{Script, ScriptError};
 use workflows::steps::Registry;
 
 use super::advance_run::advance_run;
 use super::execute_step::execute_step;
 use super::expire_leases::keep_expiring;
+use super::long_lane::LongLane;
 use crate::host::World;
 use crate::queue::{Finisher, Heartbeat, StepBackend, Taken};
 use crate::store::steps::{ADVANCE, RUNS};
@@ -29,6 +30,7 @@ pub struct WorkerContext {
     pub hands: BTreeMap<String, usize>,
     /// What records the endings of its steps.
     pub finisher: Finisher,
+    pub(super) long: LongLane,
     scripts: Arc<Mutex<BTreeMap<String, Script>>>,
     stopping: Arc<AtomicBool>,
 }
@@ -53,6 +55,7 @@ impl WorkerContext {
             world,
             registry,
             hands: BTreeMap::new(),
+            long: LongLane::default(),
             scripts: Arc::default(),
             stopping: Arc::default(),
         }
@@ -67,8 +70,8 @@ impl WorkerContext {
     pub(super) fn script(
         &self,
         revision: &str,
-        compile: impl FnOnce() -> Result<Script, workflows::script::ScriptError>,
-    ) -> Result<Script, workflows::script::ScriptError> {
+        compile: impl FnOnce() -> Result<Script, ScriptError>,
+    ) -> Result<Script, ScriptError> {
         let known = |scripts: &Mutex<BTreeMap<String, Script>>| {
             let scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
             scripts.get(revision).cloned()

@@ -1,0 +1,269 @@
+//! The replay of a run on a thread of its own, watched from outside.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use workflows::model::Timestamp;
+use workflows::run::{Ending, Progress, ReplayContext, replay};
+use workflows::script::{Limits, Panicked, Script, ScriptError, on_big_stack};
+
+use super::World;
+use super::past::{Stop, journal_of};
+use super::script_thread::ScriptThread;
+use crate::store::database::from_json;
+use crate::store::runs::run;
+
+/// What one replay may take.
+#[derive(Debug, Clone, Copy)]
+struct Allowed {
+    /// Processor time; whoever uses more than this is stopped for good.
+    cpu: Duration,
+    /// By the clock; where so much else goes on that a replay gets little of the processor, it is tried again.
+    wall: Duration,
+}
+
+/// A journal of 10,000 entries is replayed in a second, and so are about all operations a script may use, unless each
+/// of them copies a lot.
+const ALLOWED: Allowed = Allowed {
+    cpu: Duration::from_secs(5),
+    wall: Duration::from_secs(60),
+};
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A replay that goes on.
+pub struct Replaying {
+    replaying: JoinHandle<Result<Result<Progress, ScriptError>, Panicked>>,
+    stop: Arc<AtomicBool>,
+    thread: Arc<OnceLock<ScriptThread>>,
+}
+
+/// Replays a run, with a deadline.
+///
+/// # Errors
+///
+/// [`Stop`], when its journal cannot be read.
+pub async fn replay_run(
+    world: &World,
+    run: &run::Model,
+    script: Script,
+    now: i64,
+) -> Result<Progress, Stop> {
+    Replaying::begin(world, run, now, || Ok(script))
+        .await?
+        .ended()
+        .await
+}
+
+impl Replaying {
+    /// Reads the journal and begins, with the compiling of the script if that has to be done.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`], when the journal cannot be read.
+    pub async fn begin(
+        world: &World,
+        run: &run::Model,
+        now: i64,
+        script: impl FnOnce() -> Result<Script, ScriptError> + Send + 'static,
+    ) -> Result<Self, Stop> {
+        let journal = journal_of(world, &run.id).await?;
+        let event: Value = from_json("event", &run.event)?;
+        let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
+        let cancelled = run.cancel_requested;
+        Ok(Self::of(move |limits| {
+            let context = ReplayContext {
+                run: &id,
+                now: Timestamp(now),
+                seed,
+                cancelled,
+                limits,
+            };
+            Ok(replay(&script()?, &event, &journal, &context))
+        }))
+    }
+
+    fn of(replay: impl FnOnce(&Limits) -> Result<Progress, ScriptError> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let limits = Limits::workflow().stopped_by(stop.clone());
+        let thread = Arc::new(OnceLock::new());
+        let here = thread.clone();
+        let replaying = tokio::task::spawn_blocking(move || {
+            on_big_stack(|| {
+                let _ = here.set(ScriptThread::here());
+                replay(&limits)
+            })
+        });
+        Self {
+            replaying,
+            stop,
+            thread,
+        }
+    }
+
+    /// Its progress, if it is over in this time.
+    pub async fn within(&mut self, time: Duration) -> Option<Result<Progress, Stop>> {
+        let over = timeout(time, &mut self.replaying).await.ok()?;
+        let stopped = self.stop.load(Ordering::Relaxed);
+        Some(match over {
+            Ok(Ok(Err(error))) => Err(Stop::Never {
+                code: "invalid_workflow",
+                message: error.to_string(),
+            }),
+            Ok(Ok(Ok(progress))) if stopped => Ok(progress),
+            // A script that says its time was up when nobody stopped it would be tried again for ever.
+            Ok(Ok(Ok(progress))) => Ok(for_good(progress, None)),
+            Ok(Err(panic)) => Err(Stop::Again(panic.into())),
+            Err(error) => Err(Stop::Again(error.into())),
+        })
+    }
+
+    /// Its progress; it is stopped when it has had its time.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Again`], when there is no thread for it.
+    pub async fn ended(self) -> Result<Progress, Stop> {
+        self.ended_within(ALLOWED).await
+    }
+
+    async fn ended_within(mut self, allowed: Allowed) -> Result<Progress, Stop> {
+        let began = Instant::now();
+        let mut too_much = false;
+        loop {
+            if let Some(progress) = self.within(LOOK_EVERY).await {
+                return progress.map(|progress| match too_much {
+                    true => for_good(progress, Some(allowed.cpu)),
+                    false => progress,
+                });
+            }
+            let used = self.thread.get().and_then(|thread| thread.used());
+            too_much = too_much || used.is_some_and(|used| used > allowed.cpu);
+            if too_much || began.elapsed() > allowed.wall {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Lets everybody else go first from now on.
+    pub fn step_back(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.step_back();
+        }
+    }
+
+    /// Drops it, whatever it would come to; its thread ends a little later.
+    pub fn give_up(self) {
+        self.step_back();
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a replay comes to that would only take as much again.
+fn for_good(progress: Progress, used_up: Option<Duration>) -> Progress {
+    let Progress::Ended {
+        new,
+        ending: Ending::Failed(mut failure),
+    } = progress
+    else {
+        return progress;
+    };
+    if failure.failure.code == "limit.deadline" {
+        failure.failure.retryable = false;
+        if let Some(cpu) = used_up {
+            failure.failure.message = format!(
+                "the script used more than {} s of processor time to come this far",
+                cpu.as_secs_f64()
+            );
+        }
+    }
+    Progress::Ended {
+        new,
+        ending: Ending::Failed(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use workflows::run::Journal;
+
+    use super::*;
+
+    fn replaying(source: &str) -> Replaying {
+        let script = Script::compile("w", source).expect("compiles");
+        Replaying::of(move |limits| {
+            let context = ReplayContext {
+                run: "r",
+                now: Timestamp(0),
+                seed: 1,
+                cancelled: false,
+                limits,
+            };
+            Ok(replay(&script, &Value::Null, &Journal::default(), &context))
+        })
+    }
+
+    /// Few operations, each of which compares thousands of items.
+    const SLOW: &str = "fn run(event) { let a = []; a.pad(9_000, 1); while a == a { } }";
+
+    #[tokio::test]
+    async fn a_script_that_uses_up_its_processor_time_fails_for_good_and_one_that_waited_for_it_does_not()
+     {
+        let (little, long) = (Duration::from_millis(200), Duration::from_secs(600));
+        for (allowed, retryable) in [
+            (
+                Allowed {
+                    cpu: little,
+                    wall: long,
+                },
+                false,
+            ),
+            (
+                Allowed {
+                    cpu: long,
+                    wall: little,
+                },
+                true,
+            ),
+        ] {
+            let replaying = replaying(SLOW);
+            replaying.step_back();
+            let progress = replaying.ended_within(allowed).await.expect("an end");
+            let Progress::Ended {
+                ending: Ending::Failed(failure),
+                new,
+            } = progress
+            else {
+                panic!("{progress:?}")
+            };
+            assert_eq!((&*failure.failure.code, new.len()), ("limit.deadline", 0));
+            assert_eq!(failure.failure.retryable, retryable, "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_script_is_over_in_time() {
+        let mut replaying = replaying("fn run(event) { 1 }");
+        let progress = replaying.within(Duration::from_secs(600)).await;
+        assert!(matches!(progress, Some(Ok(Progress::Ended { .. }))));
+    }
+
+    #[tokio::test]
+    async fn a_script_that_only_says_its_time_was_up_is_not_tried_again() {
+        let source = r#"fn run(event) { throw #{ code: "limit.deadline", retryable: true }; }"#;
+        let progress = replaying(source).ended().await.expect("an end");
+        let Progress::Ended {
+            ending: Ending::Failed(failure),
+            ..
+        } = progress
+        else {
+            panic!("{progress:?}")
+        };
+        assert!(!failure.failure.retryable, "{failure:?}");
+    }
+}

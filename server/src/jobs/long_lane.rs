@@ -1,0 +1,119 @@
+//! Where long replays go on, so that they hold up no short ones.
+//!
+//! A process has few hands for runs, and most replays are over in milliseconds. One that is not leaves its hand to
+//! the next run and goes on here. There are few places here too; who finds none comes back later.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a replay may keep a hand: several times what most take, and little to those who wait.
+pub(super) const QUICK: Duration = Duration::from_millis(20);
+
+/// Runs remembered at most; who is forgotten is found out again.
+const REMEMBERED: usize = 10_000;
+
+/// The places of long replays, and the runs whose last replay was one.
+#[derive(Clone)]
+pub(super) struct LongLane {
+    places: Arc<Semaphore>,
+    known: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Default for LongLane {
+    /// Half of the cores, at least one.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            places: Arc::new(Semaphore::new((cores / 2).max(1))),
+            known: Arc::default(),
+        }
+    }
+}
+
+impl LongLane {
+    /// A place until it is dropped, if there is one.
+    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Whether the last replay of a run took long.
+    pub(super) fn knows(&self, run: &str) -> bool {
+        self.known().contains(run)
+    }
+
+    pub(super) fn remember(&self, run: &str) {
+        let mut known = self.known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(run.to_owned());
+    }
+
+    pub(super) fn forget(&self, run: &str) {
+        self.known().remove(run);
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::jobs::workers::tests::{context, ended, result, work_with};
+    use crate::store::runs;
+    use crate::testing::{Fresh, on_both};
+
+    on_both!(a_long_replay_leaves_its_hand_to_the_next_run);
+
+    async fn a_long_replay_leaves_its_hand_to_the_next_run(f: Fresh) {
+        let mut context = context(&f);
+        context.hands.insert("runs".to_owned(), 1);
+        let working = work_with(context);
+        let mut long = Vec::new();
+        let endless = "fn run(event) { let a = [1, 2, 3]; while a == a { } }";
+        for _ in 0..2 {
+            long.push(f.start(endless, Value::Null).await);
+        }
+        let short = r#"fn run(event) { step("double", #{ n: 4 }).n }"#;
+        let id = f.start(short, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!(8));
+        let mut at_work = 0;
+        for id in &long {
+            let run = runs::get(&f.db.read, id).await.unwrap();
+            at_work += u32::from(run.ended_at.is_none());
+        }
+        assert!(at_work > 0, "what is long did not hold up what is short");
+        // The one that found no place comes back when it is time.
+        at_last(&f, &long, 1).await;
+        f.advance(1_001);
+        at_last(&f, &long, 2).await;
+        for id in &long {
+            let run = runs::get(&f.db.read, id).await.unwrap();
+            let failure: Value = serde_json::from_str(&run.failure.unwrap()).unwrap();
+            assert_eq!(failure["code"], "limit.operations");
+        }
+        working.stop().await;
+    }
+
+    /// Waits until so many are over, as long as it takes: at their priority it may, where other tests are at work.
+    async fn at_last(f: &Fresh, ids: &[String], wanted: usize) {
+        loop {
+            let mut over = 0;
+            for id in ids {
+                let run = runs::get(&f.db.read, id).await.unwrap();
+                over += usize::from(run.ended_at.is_some());
+            }
+            if over >= wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
