@@ -16,6 +16,7 @@ mod m20261125_000006b_listing;
 mod m20261126_000010_retention;
 mod m20261126_000011_kill_switch;
 mod m20261126_000012_step_rates;
+mod m20261126_000013_rated_steps;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000010_retention::Migration),
             Box::new(m20261126_000011_kill_switch::Migration),
             Box::new(m20261126_000012_step_rates::Migration),
+            Box::new(m20261126_000013_rated_steps::Migration),
         ]
     }
 }

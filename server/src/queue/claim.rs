@@ -66,26 +66,64 @@ pub async fn claim_keyed(
     lease_ms: i64,
     limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let sql = "SELECT CAST(1 AS BIGINT) AS n FROM step WHERE state = 'ready' AND concurrency_key IS NOT NULL \
-               AND queue = $1 AND run_at <= $2 LIMIT 1";
+    // One statement for each of their indexes.
+    let sql = "SELECT CAST(1 AS BIGINT) AS n WHERE \
+               EXISTS (SELECT 1 FROM step WHERE state = 'ready' AND concurrency_key IS NOT NULL \
+               AND rate_key IS NULL AND queue = $1 AND run_at <= $2) \
+               OR EXISTS (SELECT 1 FROM step WHERE state = 'ready' AND rate_key IS NOT NULL \
+               AND queue = $1 AND run_at <= $2)";
     if number(db, sql, values![queue, now]).await?.is_none() {
         return Ok(Vec::new());
     }
     let tx = begin(db).await?;
     if tx.get_database_backend() == DbBackend::Postgres {
-        execute(&tx, "SELECT pg_advisory_xact_lock($1)", values![4_180_i64]).await?;
+        // Compiling the statement below would take longer than running it.
+        let sql = "SELECT pg_advisory_xact_lock($1), set_config('jit', 'off', TRUE)";
+        execute(&tx, sql, values![4_180_i64]).await?;
     }
-    // What the rate holds up is left out first, so that it takes no place of those it does not hold up.
-    let sql = format!(
-        "WITH started AS (SELECT rate_key AS of_key, COUNT(*) AS starts FROM step_start \
-          WHERE until > $2 GROUP BY rate_key), \
-         line AS (SELECT id, {place} AS place, run_at, concurrency_key, concurrency_limit, \
-          CASE WHEN {goes_on} THEN NULL ELSE rate_key END AS rated, rate_limit, \
-          COALESCE(starts, 0) AS starts \
-          FROM step LEFT JOIN started ON of_key = rate_key AND NOT {goes_on} \
-          WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = $1 \
-          AND run_at <= $2 AND attempt < max_attempts \
-          AND (starts IS NULL OR starts < rate_limit)), \
+    let sql = keyed_sql(tx.get_database_backend());
+    let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit).await?;
+    let taken: Vec<&step::Model> = claimed.iter().map(|claimed| &claimed.0).collect();
+    rates::note(&tx, now, &taken).await?;
+    tx.commit().await?;
+    Ok(claimed)
+}
+
+/// Of the steps of one rate, so many are looked at, those first in line: more wait behind them than ever start at once.
+const LOOKED_AT: i64 = 100;
+
+/// The statement of [`claim_keyed`].
+///
+/// What a rate holds up is left out before places are counted, so that it takes none of those it does not hold up. Its
+/// steps are found by their key, which is why it costs little however many of them wait.
+fn keyed_sql(backend: DbBackend) -> String {
+    let (place, goes_on) = (steps::PLACE, rates::GOES_ON);
+    let columns = format!("id, {place} AS place, run_at, concurrency_key, concurrency_limit");
+    let due = "state = 'ready' AND queue = $1 AND run_at <= $2 AND attempt < max_attempts";
+    let of_key = format!("{due} AND rate_key = k AND NOT {goes_on}");
+    let first = format!("FROM step WHERE {of_key} ORDER BY {place}, run_at, id LIMIT {LOOKED_AT}");
+    // Either reads the index of a key from its beginning. Left to themselves the databases read all of it.
+    let first_in_line = match backend {
+        DbBackend::Postgres => {
+            format!("CROSS JOIN LATERAL (SELECT * {first}) AS step WHERE TRUE")
+        }
+        _ => format!("CROSS JOIN step WHERE id IN (SELECT id {first})"),
+    };
+    format!(
+        "WITH RECURSIVE keys (k) AS (\
+          SELECT MIN(rate_key) FROM step WHERE state = 'ready' AND rate_key IS NOT NULL \
+          UNION ALL SELECT (SELECT MIN(rate_key) FROM step WHERE state = 'ready' \
+           AND rate_key IS NOT NULL AND rate_key > k) FROM keys WHERE k IS NOT NULL), \
+         rates AS MATERIALIZED (SELECT k, \
+          (SELECT COUNT(*) FROM step_start WHERE step_start.rate_key = k AND until > $2) AS starts \
+          FROM keys WHERE k IS NOT NULL), \
+         line AS (SELECT {columns}, CAST(NULL AS TEXT) AS rated, rate_limit, CAST(0 AS BIGINT) AS starts \
+           FROM step WHERE {due} AND concurrency_key IS NOT NULL AND rate_key IS NULL \
+          UNION ALL SELECT {columns}, CAST(NULL AS TEXT), rate_limit, CAST(0 AS BIGINT) \
+           FROM step WHERE {due} AND rate_key IS NOT NULL AND {goes_on} \
+          UNION ALL SELECT {columns}, rate_key, rate_limit, starts \
+           FROM rates {first_in_line} \
+           AND starts < rate_limit), \
          busy AS (SELECT concurrency_key AS of_key, COUNT(*) AS works FROM step \
           WHERE state = 'leased' AND concurrency_key IS NOT NULL GROUP BY concurrency_key), \
          free AS (SELECT line.*, ROW_NUMBER() OVER \
@@ -96,15 +134,8 @@ pub async fn claim_keyed(
           FROM free WHERE at_once <= concurrency_limit) \
          {TAKE} WHERE state = 'ready' AND id IN (SELECT id FROM may \
           WHERE rated IS NULL OR in_time <= rate_limit ORDER BY place, id LIMIT $5) \
-         RETURNING *",
-        place = steps::PLACE,
-        goes_on = rates::GOES_ON
-    );
-    let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit).await?;
-    let taken: Vec<&step::Model> = claimed.iter().map(|claimed| &claimed.0).collect();
-    rates::note(&tx, now, &taken).await?;
-    tx.commit().await?;
-    Ok(claimed)
+         RETURNING *"
+    )
 }
 
 const TAKE: &str = "UPDATE step SET state = 'leased', attempt = attempt + 1, fence = fence + 1, \

@@ -22,6 +22,7 @@ on_both!(
     what_a_rate_holds_up_holds_up_nobody_else,
     why_says_when_its_turn_comes,
     a_run_begun_again_keeps_the_rate_of_what_it_asks_again,
+    more_wait_than_are_looked_at_and_the_first_start,
 );
 
 const LEASE: i64 = 1_000_000;
@@ -372,4 +373,23 @@ async fn a_run_begun_again_keeps_the_rate_of_what_it_asks_again(f: Fresh) {
         (new.rate_limit, new.rate_period_ms),
         (old.rate_limit, old.rate_period_ms)
     );
+}
+
+async fn more_wait_than_are_looked_at_and_the_first_start(f: Fresh) {
+    let run = f.start("fn run(event) { }", Value::Null).await;
+    let rate = Rate {
+        limit: 120,
+        period_ms: 60_000,
+    };
+    for n in 1..=130 {
+        rated(&f, &run, &n.to_string(), "mail", rate).await;
+        f.advance(1);
+    }
+    let mut started = claim(&f, 200).await;
+    assert!(!started.is_empty());
+    for _ in 0..3 {
+        started.extend(claim(&f, 200).await);
+    }
+    let expected: Vec<String> = (1..=120).map(|n| n.to_string()).collect();
+    assert_eq!(positions(&started), expected);
 }

@@ -112,13 +112,17 @@ pub async fn standings(
 ) -> Result<BTreeMap<String, Standing>, StoreError> {
     let mut standings: BTreeMap<String, Standing> = BTreeMap::new();
     // One statement per index, as each holds some of the ready steps.
-    for keyed in ["IS NULL", "IS NOT NULL"] {
+    for keyed in [
+        "concurrency_key IS NULL",
+        "concurrency_key IS NOT NULL AND rate_key IS NULL",
+        "rate_key IS NOT NULL",
+    ] {
         let sql = format!(
             "SELECT queue, SUM(CASE WHEN run_at <= $1 THEN 1 ELSE 0 END) AS ready, \
              SUM(CASE WHEN run_at > $1 AND run_at < $2 THEN 1 ELSE 0 END) AS delayed, \
              SUM(CASE WHEN run_at >= $2 THEN 1 ELSE 0 END) AS parked, \
              MIN(CASE WHEN run_at <= $1 THEN run_at END) AS oldest \
-             FROM step WHERE state = 'ready' AND concurrency_key {keyed} GROUP BY queue"
+             FROM step WHERE state = 'ready' AND {keyed} GROUP BY queue"
         );
         for row in all::<Waiting>(db, &sql, values![now, FAR]).await? {
             let standing = standings.entry(row.queue).or_default();
