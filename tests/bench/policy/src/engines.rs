@@ -91,7 +91,7 @@ impl Asked for RawRhai {
         Ok(Self { engine, ast })
     }
 
-    fn give<'a>(&self, facts: &'a Facts) -> rhai::Map {
+    fn give(&self, facts: &Facts) -> rhai::Map {
         let fps = facts.fps.iter();
         let fps: rhai::Map = fps.map(|(h, p)| (h.as_str().into(), (*p).into())).collect();
         let fields: [(&str, rhai::Dynamic); 10] = [
@@ -156,7 +156,7 @@ impl Asked for RegoMachine {
         Ok(Self(machine))
     }
 
-    fn give<'a>(&self, facts: &'a Facts) -> regorus::Value {
+    fn give(&self, facts: &Facts) -> regorus::Value {
         rego_input(facts)
     }
 
@@ -180,7 +180,7 @@ impl Asked for RegoInterpreter {
         Ok(Self(rego()?))
     }
 
-    fn give<'a>(&self, facts: &'a Facts) -> regorus::Value {
+    fn give(&self, facts: &Facts) -> regorus::Value {
         rego_input(facts)
     }
 
