@@ -30,7 +30,7 @@ struct Allowed {
 /// of them copies a lot.
 const ALLOWED: Allowed = Allowed {
     cpu: Duration::from_secs(5),
-    wall: Duration::from_secs(60),
+    wall: Duration::from_secs(300),
 };
 
 /// How often it is looked at.
@@ -56,7 +56,7 @@ pub async fn replay_run(
 ) -> Result<Progress, Stop> {
     Replaying::begin(world, run, now, || Ok(script))
         .await?
-        .ended()
+        .ended(|| false)
         .await
 }
 
@@ -123,16 +123,20 @@ impl Replaying {
         })
     }
 
-    /// Its progress; it is stopped when it has had its time.
+    /// Its progress; it is stopped when it has had its time, or when it is `given_up`, to be replayed later.
     ///
     /// # Errors
     ///
     /// [`Stop::Again`], when there is no thread for it.
-    pub async fn ended(self) -> Result<Progress, Stop> {
-        self.ended_within(ALLOWED).await
+    pub async fn ended(self, given_up: impl Fn() -> bool) -> Result<Progress, Stop> {
+        self.ended_within(ALLOWED, given_up).await
     }
 
-    async fn ended_within(mut self, allowed: Allowed) -> Result<Progress, Stop> {
+    async fn ended_within(
+        mut self,
+        allowed: Allowed,
+        given_up: impl Fn() -> bool,
+    ) -> Result<Progress, Stop> {
         let began = Instant::now();
         let mut too_much = false;
         loop {
@@ -144,7 +148,7 @@ impl Replaying {
             }
             let used = self.thread.get().and_then(|thread| thread.used());
             too_much = too_much || used.is_some_and(|used| used > allowed.cpu);
-            if too_much || began.elapsed() > allowed.wall {
+            if too_much || began.elapsed() > allowed.wall || given_up() {
                 self.stop.store(true, Ordering::Relaxed);
             }
         }
@@ -215,25 +219,16 @@ mod tests {
     async fn a_script_that_uses_up_its_processor_time_fails_for_good_and_one_that_waited_for_it_does_not()
      {
         let (little, long) = (Duration::from_millis(200), Duration::from_secs(600));
-        for (allowed, retryable) in [
-            (
-                Allowed {
-                    cpu: little,
-                    wall: long,
-                },
-                false,
-            ),
-            (
-                Allowed {
-                    cpu: long,
-                    wall: little,
-                },
-                true,
-            ),
+        for (cpu, wall, given_up, retryable) in [
+            (little, long, false, false),
+            (long, little, false, true),
+            (long, long, true, true),
         ] {
             let replaying = replaying(SLOW);
             replaying.step_back();
-            let progress = replaying.ended_within(allowed).await.expect("an end");
+            let allowed = Allowed { cpu, wall };
+            let progress = replaying.ended_within(allowed, || given_up).await;
+            let progress = progress.expect("an end");
             let Progress::Ended {
                 ending: Ending::Failed(failure),
                 new,
@@ -256,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_script_that_only_says_its_time_was_up_is_not_tried_again() {
         let source = r#"fn run(event) { throw #{ code: "limit.deadline", retryable: true }; }"#;
-        let progress = replaying(source).ended().await.expect("an end");
+        let progress = replaying(source).ended(|| false).await.expect("an end");
         let Progress::Ended {
             ending: Ending::Failed(failure),
             ..

@@ -205,7 +205,8 @@ async fn replayed(
         place = Some(found);
     }
     replaying.step_back();
-    let progress = replaying.ended().await;
+    // Where the process goes down somebody else replays it.
+    let progress = replaying.ended(|| context.is_stopping()).await;
     drop(place);
     if !matches!(progress, Ok(Progress::Suspended { .. })) {
         lane.forget(&run.id);
