@@ -61,7 +61,8 @@ impl App {
         let data = &config.server.data;
         std::fs::create_dir_all(data)
             .with_context(|| format!("failed to create the data folder `{}`", data.display()))?;
-        let db = Database::open(&config.database_url())
+        let idle_ms = config.server.idle_transaction_ms;
+        let db = Database::open_with(&config.database_url(), idle_ms)
             .await
             .context("failed to open the database")?;
         let fresh = uuid::Uuid::new_v4().to_string();

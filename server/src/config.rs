@@ -44,6 +44,7 @@ sections! {
     Server {
         listen: SocketAddr, data: PathBuf, database_url: String, authentication: bool,
         currency: String, max_body_bytes: usize, max_artifact_bytes: usize,
+        idle_transaction_ms: u32,
     }
     /// Leases of steps.
     Queue { lease_ms: i64, heartbeat_ms: u64, concurrency: usize, poll_ms: u64 }

@@ -236,6 +236,10 @@ impl From<sea_orm::DbErr> for ApiError {
                 tracing::warn!(error = %e, "no database connection was free");
                 Self::unavailable("the database is busy", 1)
             }
+            other if crate::store::database::is_passing(&other) => {
+                tracing::warn!(error = %other, "the database did not do what was asked, for now");
+                Self::unavailable("the database did not answer; ask again", 1)
+            }
             other => Self::internal(other),
         }
     }

@@ -16,8 +16,8 @@ use crate::store::database::{Moved, from_json, to_json};
 use crate::store::runs::run;
 use crate::store::{self, StoreError};
 
-/// How often recording an ending is tried before the lease is left to run out.
-const TRIES: u32 = 4;
+/// How often recording is tried again before the lease is left to run out.
+pub(super) const TRIES: u32 = 4;
 
 /// Executes a claimed step and records how it left off.
 ///

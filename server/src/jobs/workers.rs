@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use workflows::script::{Script, ScriptError};
 use workflows::steps::Registry;
 
 use super::advance_run::advance_run;
-use super::execute_step::execute_step;
+use super::execute_step::{TRIES, execute_step};
 use super::expire_leases::keep_expiring;
 use super::long_lane::LongLane;
 use crate::host::World;
 use crate::queue::{Finisher, Heartbeat, StepBackend, Taken};
 use crate::store::steps::{ADVANCE, RUNS};
-use crate::store::{StoreError, new_id};
+use crate::store::{self, StoreError, new_id};
 
 /// What the jobs of a process share.
 #[derive(Clone)]
@@ -155,7 +156,7 @@ pub async fn run_workers(
 async fn work(context: WorkerContext, taken: Taken) {
     let step = &taken.claimed.0;
     let done = if step.position == ADVANCE {
-        advance_run(&context, &taken).await
+        advance_until_recorded(&context, &taken).await
     } else {
         execute_step(&context, &taken).await
     };
@@ -175,6 +176,25 @@ async fn work(context: WorkerContext, taken: Taken) {
     // What a step's ending moved was told when it was recorded; an advance may have moved anything.
     if step.position == ADVANCE {
         context.world.queue.notify_local();
+    }
+}
+
+/// Advances a run; where the database failed for now, once more, for nothing of it was kept. Had the commit come
+/// through after all, the next try is `Stale`.
+async fn advance_until_recorded(context: &WorkerContext, taken: &Taken) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        match advance_run(context, taken).await {
+            Err(StoreError::Database(error))
+                if tries < TRIES && store::database::is_passing(&error) =>
+            {
+                warn!(error = %error, run.id = %taken.claimed.0.run_id,
+                    "failed to record an advance of run {}; trying again", taken.claimed.0.run_id);
+                tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                tries += 1;
+            }
+            done => return done,
+        }
     }
 }
 

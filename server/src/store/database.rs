@@ -6,7 +6,7 @@ use std::time::Duration;
 use migrations::Migrator;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
-    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    RuntimeErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
     TransactionOptions, TransactionTrait, Value,
 };
 use sea_orm_migration::MigratorTrait;
@@ -31,6 +31,9 @@ pub struct Database {
     pub listen: Option<PgPool>,
 }
 
+/// How long Postgres waits for the next statement of a transaction unless the settings say otherwise, ms.
+pub const IDLE_TRANSACTION_MS: u32 = 1_000;
+
 impl Database {
     /// Opens `postgres://…` or `sqlite:PATH` and brings it to the newest schema.
     ///
@@ -38,8 +41,17 @@ impl Database {
     ///
     /// When the address is not understood, the database is out of reach, or a migration fails.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_with(url, IDLE_TRANSACTION_MS).await
+    }
+
+    /// As [`Database::open`]; on Postgres a transaction that says nothing for `idle_transaction_ms` is ended, 0 for never.
+    ///
+    /// # Errors
+    ///
+    /// As [`Database::open`].
+    pub async fn open_with(url: &str, idle_transaction_ms: u32) -> Result<Self, StoreError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Self::open_postgres(url).await;
+            return Self::open_postgres(url, idle_transaction_ms).await;
         }
         match url.strip_prefix("sqlite:") {
             Some(path) => Self::open_sqlite(Path::new(path.trim_start_matches("//"))).await,
@@ -83,8 +95,22 @@ impl Database {
         })
     }
 
-    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+    async fn open_postgres(url: &str, idle_transaction_ms: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse()?;
+        // A process that is stopped, or whose machine is gone, in the middle of a transaction holds its locks, that of
+        // the order of events among them, and everybody would wait for it. Between two statements of ours nothing is
+        // done that takes long. The last four end a connection whose other end no longer answers; Postgres ignores them
+        // on a local socket.
+        let options = options.options([
+            (
+                "idle_in_transaction_session_timeout",
+                idle_transaction_ms.to_string(),
+            ),
+            ("tcp_user_timeout", "10s".to_owned()),
+            ("tcp_keepalives_idle", "5s".to_owned()),
+            ("tcp_keepalives_interval", "2s".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+        ]);
         let pool = |connections: u32| {
             PgPoolOptions::new()
                 .max_connections(connections)
@@ -118,6 +144,9 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), StoreError> {
         return Ok(Migrator::up(db, None).await?);
     }
     let guard = db.begin().await?;
+    // It waits while others of our connections migrate, for as long as that takes.
+    let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
+    execute(&guard, sql, values![]).await?;
     execute(
         &guard,
         "SELECT pg_advisory_xact_lock($1)",
@@ -223,6 +252,33 @@ impl StoreError {
             code,
             message: message.to_string(),
         }
+    }
+}
+
+/// Whether it was the connection that failed, or a neighbour on the same rows, and not what was asked: asked again, it
+/// may well be done.
+pub(crate) fn is_passing(error: &DbErr) -> bool {
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
+        return matches!(error, DbErr::ConnectionAcquire(_));
+    };
+    let RuntimeErr::SqlxError(cause) = cause else {
+        return false;
+    };
+    match cause.as_ref() {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(told) => told.code().is_some_and(|code| {
+            // A connection that broke; the server going down or up; a transaction that said nothing for too long; a
+            // deadlock. SQLite has one writer, and says 5 while somebody else is it.
+            code.starts_with("08")
+                || matches!(
+                    &*code,
+                    "57P01" | "57P02" | "57P03" | "25P03" | "40001" | "40P01" | "5" | "517"
+                )
+        }),
+        _ => false,
     }
 }
 
@@ -443,7 +499,79 @@ pub(crate) fn to_json<T: Serialize + ?Sized>(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::store::events;
+    use crate::testing::Fresh;
+
+    /// The fact that is recorded, behind everybody who records one.
+    async fn tell(db: &DatabaseConnection, name: &str) -> Result<(), StoreError> {
+        let tx = begin(db).await?;
+        events::record(&tx, 1, name, "s", &json!({})).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs Postgres"]
+    async fn a_process_that_stops_in_a_transaction_holds_nobody_up() {
+        let f = Fresh::postgres().await;
+        let stopped = Database::open_with(&f.url, 200).await.unwrap();
+        let held = begin(&stopped.write).await.unwrap();
+        events::record(&held, 1, "never", "s", &json!({}))
+            .await
+            .unwrap();
+        // Nothing more is said in it, so it holds the order of events until Postgres ends it.
+        let told = tokio::time::timeout(Duration::from_secs(30), tell(&f.db.write, "told")).await;
+        told.expect("nobody waits for ever").unwrap();
+
+        // It wakes up: what it wrote is gone, it is told so, and its next transaction has another connection.
+        let late = events::record(&held, 1, "late", "s", &json!({})).await;
+        let Err(StoreError::Database(error)) = late else {
+            panic!("{late:?}");
+        };
+        assert!(is_passing(&error), "{error:?}");
+        assert!(held.commit().await.is_err(), "nothing is said to be kept");
+        for _ in 0..12 {
+            tell(&stopped.write, "again").await.unwrap();
+        }
+        let events = events::after(&f.db.read, 0, 100).await.unwrap();
+        let names: Vec<&str> = events.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names[0], "told");
+        assert!(names[1..].iter().all(|name| *name == "again"), "{names:?}");
+        assert_eq!(names.len(), 13);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs Postgres"]
+    async fn a_commit_whose_transaction_was_ended_is_an_error() {
+        let f = Fresh::postgres().await;
+        let stopped = Database::open_with(&f.url, 100).await.unwrap();
+        let held = begin(&stopped.write).await.unwrap();
+        events::record(&held, 1, "never", "s", &json!({}))
+            .await
+            .unwrap();
+        tell(&f.db.write, "told").await.unwrap();
+        let late = held.commit().await.expect_err("it was ended");
+        assert!(is_passing(&late), "{late:?}");
+        assert_eq!(events::after(&f.db.read, 0, 9).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs Postgres"]
+    async fn every_connection_is_told_when_to_give_up() {
+        #[derive(FromQueryResult)]
+        struct Told {
+            value: String,
+        }
+        let db = Fresh::postgres().await.db;
+        for pool in [&db.write, &db.read, &db.heartbeat] {
+            let sql = "SELECT current_setting('idle_in_transaction_session_timeout') AS value";
+            let told: Told = one(pool, sql, values![]).await.unwrap().unwrap();
+            assert_eq!(told.value, "1s");
+        }
+    }
 
     #[test]
     fn names_sort_by_their_moment() {
