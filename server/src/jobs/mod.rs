@@ -22,6 +22,8 @@ pub use workers::{WorkerContext, WorkerError, all_queues, run_workers};
 #[cfg(test)]
 mod chain_tests;
 #[cfg(test)]
+mod failpoint_tests;
+#[cfg(test)]
 mod kill_switch_tests;
 #[cfg(test)]
 mod prune_tests;

@@ -152,7 +152,16 @@ async fn take(
 ) -> Result<Vec<Claimed>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = values![queue, now, owner, now + lease_ms, limit];
+    // A statement on its own is a commit of its own.
+    #[cfg(test)]
+    let place = crate::store::failpoints::Place::here();
+    #[cfg(test)]
+    place.alive();
     let mut claimed: Vec<step::Model> = all(db, sql, values).await?;
+    #[cfg(test)]
+    if !claimed.is_empty() {
+        place.after().await;
+    }
     let place = |step: &step::Model| step.run_at - step.priority * 60_000;
     claimed.sort_by(|a, b| (place(a), a.run_at, &a.id).cmp(&(place(b), b.run_at, &b.id)));
     Ok(claimed.into_iter().map(Claimed).collect())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use migrations::Migrator;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, FromQueryResult,
-    RuntimeErr, SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, FromQueryResult, RuntimeErr,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, Statement,
     TransactionOptions, TransactionTrait, Value,
 };
 use sea_orm_migration::MigratorTrait;
@@ -14,6 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::transaction::DatabaseTransaction;
 
 /// A moment so far away that what is parked until then moves only when it is woken.
 pub const FAR: i64 = 253_402_300_799_000;
@@ -143,7 +145,7 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), StoreError> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Ok(Migrator::up(db, None).await?);
     }
-    let guard = db.begin().await?;
+    let guard = begin(db).await?;
     // It waits while others of our connections migrate, for as long as that takes.
     let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
     execute(&guard, sql, values![]).await?;
@@ -164,12 +166,19 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), StoreError> {
 ///
 /// When the database does not answer.
 pub async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
+    Ok(begin_as_is(db).await?)
+}
+
+/// As [`begin`], for who tells the database's errors as they are.
+pub(crate) async fn begin_as_is(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let options = TransactionOptions {
         sqlite_transaction_mode: (db.get_database_backend() == DbBackend::Sqlite)
             .then_some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    Ok(db.begin_with_options(options).await?)
+    db.begin_with_options(options)
+        .await
+        .map(DatabaseTransaction::new)
 }
 
 /// Why storage did not do what was asked.

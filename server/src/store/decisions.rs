@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait,
-    FromQueryResult, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult,
+    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use workflows::model::Timestamp;
 use workflows::policy::Recorded;
 
 use super::database::{all, execute, number};
 use super::runs::run;
-use super::{Page, StoreError};
+use super::{DatabaseTransaction, Page, StoreError};
 
 table!(
     /// Decisions; `facts` and `verdict` are what went into the policy and what came out, JSON.

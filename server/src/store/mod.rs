@@ -23,6 +23,8 @@ pub mod decisions;
 pub mod designs;
 pub mod dispatch;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod failpoints;
 pub mod guards;
 pub mod idempotency;
 pub mod journal;
@@ -45,11 +47,13 @@ pub mod standing;
 pub mod steps;
 pub mod technicians;
 pub mod tokens;
+mod transaction;
 pub mod triggers;
 pub mod uploads;
 pub mod windows;
 pub mod work_orders;
 
 pub use database::{Database, Page, StoreError, begin, first_id_of, new_id, sha256_hex};
-pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+pub use sea_orm::{ConnectionTrait, DatabaseConnection};
 pub(crate) use table::values;
+pub use transaction::DatabaseTransaction;

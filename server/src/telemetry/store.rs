@@ -5,8 +5,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::sync::Mutex;
+
+use crate::store::database::begin_as_is;
 
 use super::{
     chunk::{self, Block, NamedSeries, Sealed, State},
@@ -147,7 +149,7 @@ impl Telemetry {
         if self.head().samples() + incoming > limits.max_samples_in_memory {
             self.seal_all().await?;
         }
-        let txn = self.shared.db.begin().await?;
+        let txn = begin_as_is(&self.shared.db).await?;
         let state = chunk::lock_state(&txn).await?;
         self.catch_up(&txn, state).await?;
         let placed = self.number(groups);
@@ -180,7 +182,7 @@ impl Telemetry {
     /// Forgets sealed blocks that end before `before_ms`; answers how many samples went.
     pub async fn prune(&self, before_ms: i64) -> Result<u64, TelemetryError> {
         let _writer = self.shared.writer.lock().await;
-        let txn = self.shared.db.begin().await?;
+        let txn = begin_as_is(&self.shared.db).await?;
         chunk::lock_state(&txn).await?;
         let mut pruned = 0;
         for series in chunk::series_ending_before(&txn, before_ms).await? {
@@ -469,7 +471,7 @@ impl Telemetry {
 
     /// Seals everything; the caller holds the writer's lock.
     async fn seal_all(&self) -> Result<(), TelemetryError> {
-        let txn = self.shared.db.begin().await?;
+        let txn = begin_as_is(&self.shared.db).await?;
         let state = chunk::lock_state(&txn).await?;
         self.catch_up(&txn, state).await?;
         if state.appended == state.flushed {
