@@ -8,6 +8,8 @@ mod heartbeat;
 mod line;
 mod listen;
 #[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
 mod rate_tests;
 mod settings;
 

@@ -71,7 +71,7 @@ pub async fn list(
 pub async fn one_at_a_time(tx: &DatabaseTransaction) -> Result<(), StoreError> {
     if tx.get_database_backend() == DbBackend::Postgres {
         let sql = "SELECT pg_advisory_xact_lock($1)";
-        execute(tx, sql, values![4_180_i64]).await?;
+        execute(tx, sql, values![4_179_i64]).await?;
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ pub struct StepState {
     pub lease_until: Option<i64>,
     /// Raised by every wake-up, so that one which comes while it is worked on is not lost.
     pub wakes: u64,
+    /// Whether its run was begun again from it.
+    pub redriven: bool,
 }
 
 impl StepState {
@@ -58,6 +60,7 @@ impl StepState {
             due: Some(now),
             lease_until: None,
             wakes: 0,
+            redriven: false,
         }
     }
 
@@ -144,6 +147,8 @@ pub enum StepEvent {
     Cancel,
     /// It is too late.
     TimeOut,
+    /// Its failure ended its run, which somebody begins again from it.
+    Redrive,
 }
 
 /// What to do about it, in the same transaction.
@@ -162,6 +167,9 @@ pub enum StepEffect {
     RecordExhausted,
     /// Tell workers that there is something to claim.
     Offer,
+    /// Queue it anew in a new run, with attempts and fences of its own: another row, so that no word about this one is a
+    /// word about that.
+    BeginAgain,
 }
 
 /// Why an event changes nothing.
@@ -228,6 +236,7 @@ pub fn apply(
         StepEvent::Wake { now } => wake(&mut next, now)?,
         StepEvent::Cancel => shut_out(&mut next, StepStatus::Cancelled)?,
         StepEvent::TimeOut => shut_out(&mut next, StepStatus::Failed)?,
+        StepEvent::Redrive => redrive(&mut next)?,
     };
     Ok((next, effect))
 }
@@ -299,6 +308,15 @@ fn shut_out(step: &mut StepState, status: StepStatus) -> Result<Option<StepEffec
     Ok(None)
 }
 
+/// A dead letter is begun again once; whoever asks for it again is told what became of that.
+fn redrive(step: &mut StepState) -> Result<Option<StepEffect>, Refusal> {
+    if step.status != StepStatus::Failed || step.redriven {
+        return Err(Refusal::NotNow);
+    }
+    step.redriven = true;
+    Ok(Some(StepEffect::BeginAgain))
+}
+
 fn offer(step: &mut StepState, due: Option<i64>) {
     step.status = StepStatus::Ready;
     step.due = due;
@@ -335,6 +353,7 @@ mod tests {
             1 => (0_i64..60).prop_map(|now| StepEvent::Wake { now }),
             1 => Just(StepEvent::Cancel),
             1 => Just(StepEvent::TimeOut),
+            1 => Just(StepEvent::Redrive),
         ]
     }
 
@@ -386,6 +405,13 @@ mod tests {
             let mut recorded = 0;
             for event in events {
                 let Ok((next, effect)) = apply(&step, &event) else { continue };
+                if event == StepEvent::Redrive {
+                    let only_noted = StepState { redriven: true, ..step };
+                    prop_assert_eq!((step.status, step.redriven), (StepStatus::Failed, false));
+                    prop_assert_eq!((next, effect), (only_noted, Some(StepEffect::BeginAgain)));
+                    step = next;
+                    continue;
+                }
                 prop_assert!(!step.status.is_over(), "it moved after its end: {event:?}");
                 prop_assert!(next.fence >= step.fence);
                 prop_assert!(next.attempt <= max_attempts);

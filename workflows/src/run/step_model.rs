@@ -1,5 +1,6 @@
-//! Every interleaving of two workers around one step: messages that come late, twice or never, crashes, leases that
-//! run out. The model carries out the real machine; spoilt machines must be found out by the same properties.
+//! Every interleaving of two or three workers around one step: messages that come late, twice or never, crashes, leases
+//! that run out, a dead letter that is redriven. The model carries out the real machine; spoilt machines must be found out
+//! by the same properties.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +10,42 @@ use super::step_machine::{Refusal, StepEffect, StepEvent, StepState, StepStatus,
 
 type Machine = fn(&StepState, &StepEvent) -> Result<(StepState, Option<StepEffect>), Refusal>;
 
-/// How long a lease lasts, and how far time goes.
+/// How long a lease lasts.
 const LEASE: i64 = 2;
-const LAST: i64 = 5;
 const ATTEMPTS: u32 = 2;
-const FENCES: u64 = 3;
+
+/// How far an exploration goes.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    workers: usize,
+    /// How far time goes.
+    last: i64,
+    /// The most claims.
+    fences: u64,
+    /// Whether dead letters are redriven.
+    redrives: bool,
+}
+
+const TWO_WORKERS: Reach = Reach {
+    workers: 2,
+    last: 5,
+    fences: 3,
+    redrives: false,
+};
+/// Less time, so that it stays small.
+const THREE_WORKERS: Reach = Reach {
+    workers: 3,
+    last: 3,
+    fences: 3,
+    redrives: false,
+};
+/// The claims of the second life are few: what is looked for is what the first one left behind.
+const REDRIVEN: Reach = Reach {
+    workers: 2,
+    last: 3,
+    fences: 2,
+    redrives: true,
+};
 
 /// What a worker says of a step it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,16 +61,26 @@ enum Word {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Message {
     word: Word,
+    claim: Claim,
+}
+
+/// What a worker knows of the step it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Claim {
+    /// Which of the rows: a step that is redriven is another.
+    row: u8,
     fence: u64,
     wakes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
+    /// The step that is not over, if one is not.
     step: StepState,
+    row: u8,
     now: i64,
-    /// Fence and wakes of the claim a worker believes it holds.
-    workers: Vec<Option<(u64, u64)>>,
+    /// The claims the workers believe they hold; who holds which makes no difference, so they are kept in order.
+    workers: Vec<Option<Claim>>,
     wire: BTreeSet<Message>,
     /// What an all-knowing observer notes.
     noted: Noted,
@@ -67,10 +109,11 @@ enum Act {
     Crash(usize),
     Wake,
     Cancel,
+    Redrive,
 }
 
 struct Queue {
-    workers: usize,
+    reach: Reach,
     machine: Machine,
 }
 
@@ -81,18 +124,20 @@ impl Model for Queue {
     fn init_states(&self) -> Vec<World> {
         vec![World {
             step: StepState::new(0, ATTEMPTS),
+            row: 0,
             now: 0,
-            workers: vec![None; self.workers],
+            workers: vec![None; self.reach.workers],
             wire: BTreeSet::new(),
             noted: Noted::default(),
         }]
     }
 
     fn actions(&self, world: &World, acts: &mut Vec<Act>) {
-        acts.extend((world.now < LAST).then_some(Act::Tick));
+        acts.extend((world.now < self.reach.last).then_some(Act::Tick));
         acts.push(Act::Expire);
         acts.extend((world.step.wakes < 1).then_some(Act::Wake));
         acts.extend((world.now == 1).then_some(Act::Cancel));
+        acts.extend((self.reach.redrives && world.row == 0).then_some(Act::Redrive));
         acts.extend(world.wire.iter().map(|message| Act::Arrive(*message)));
         for (number, holds) in world.workers.iter().enumerate() {
             if holds.is_none() {
@@ -117,8 +162,8 @@ impl Model for Queue {
             Act::Tick => world.now += 1,
             Act::Crash(number) => world.workers[number] = None,
             Act::Say(number, word) => {
-                let (fence, wakes) = world.workers[number]?;
-                world.wire.insert(Message { word, fence, wakes });
+                let claim = world.workers[number]?;
+                world.wire.insert(Message { word, claim });
                 if word != Word::Renew {
                     world.workers[number] = None;
                 }
@@ -130,20 +175,26 @@ impl Model for Queue {
                     until,
                 };
                 world.happen(self.machine, claim)?;
-                let held = (world.step.fence, world.step.wakes);
+                let held = Claim {
+                    row: world.row,
+                    fence: world.step.fence,
+                    wakes: world.step.wakes,
+                };
                 world.workers[number] = (!lost).then_some(held);
             }
             Act::Expire => world.happen(self.machine, StepEvent::Expire { now: world.now })?,
             Act::Wake => world.happen(self.machine, StepEvent::Wake { now: world.now })?,
             Act::Cancel => world.happen(self.machine, StepEvent::Cancel)?,
+            Act::Redrive => world.happen(self.machine, StepEvent::Redrive)?,
             Act::Arrive(message) => world.hear(self.machine, message)?,
         }
+        world.workers.sort_unstable();
         (world != *before).then_some(world)
     }
 
     /// A step that is given back again and again would go on for ever, and so would a spoilt one that has no end.
     fn within_boundary(&self, world: &World) -> bool {
-        world.step.fence <= FENCES && world.noted.recorded <= 2
+        world.step.fence <= self.reach.fences && world.noted.recorded <= 2
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -171,8 +222,11 @@ impl Model for Queue {
                 w.step.status == StepStatus::Failed
             }),
             Property::sometimes("a late word is refused", |_, w: &World| {
-                let late = |m: &Message| m.fence < w.step.fence;
+                let late = |m: &Message| m.claim.fence < w.step.fence;
                 w.step.status == StepStatus::Done && w.wire.iter().any(late)
+            }),
+            Property::sometimes("what was redriven is done", |queue: &Self, w: &World| {
+                !queue.reach.redrives || (w.row == 1 && w.step.status == StepStatus::Done)
             }),
         ]
     }
@@ -190,6 +244,12 @@ impl World {
             Some(
                 StepEffect::RecordOutput | StepEffect::RecordFailure | StepEffect::RecordExhausted,
             ) => self.noted.recorded += 1,
+            Some(StepEffect::BeginAgain) => {
+                self.noted = Noted::default();
+                self.row += 1;
+                self.step = StepState::new(self.now, next.max_attempts);
+                return Some(());
+            }
             Some(StepEffect::Offer) | None => {}
         }
         if next.status != StepStatus::Leased {
@@ -200,8 +260,13 @@ impl World {
     }
 
     fn hear(&mut self, machine: Machine, message: Message) -> Option<()> {
-        let Message { word, fence, wakes } = message;
+        let Message { word, claim } = message;
+        let Claim { row, fence, wakes } = claim;
         let now = self.now;
+        if row != self.row {
+            // The row it is about is over, and hears nothing any more.
+            return None;
+        }
         let event = match word {
             Word::Renew => StepEvent::Renew {
                 fence,
@@ -246,8 +311,8 @@ impl World {
 }
 
 /// The properties that do not hold of a machine.
-fn broken(workers: usize, machine: Machine) -> (BTreeSet<&'static str>, usize) {
-    let checker = Queue { workers, machine }
+fn broken(reach: Reach, machine: Machine) -> (BTreeSet<&'static str>, usize) {
+    let checker = Queue { reach, machine }
         .checker()
         .threads(2)
         .spawn_bfs()
@@ -270,18 +335,35 @@ fn broken(workers: usize, machine: Machine) -> (BTreeSet<&'static str>, usize) {
 
 #[test]
 fn no_interleaving_of_two_workers_breaks_a_promise() {
-    let (broken, states) = broken(2, apply);
+    let (broken, states) = broken(TWO_WORKERS, apply);
     assert_eq!(broken, BTreeSet::new());
     assert!(states > 10_000, "only {states} states");
     eprintln!("{states} states of two workers");
 }
 
+#[test]
+fn no_interleaving_of_three_workers_breaks_a_promise() {
+    let (broken, states) = broken(THREE_WORKERS, apply);
+    assert_eq!(broken, BTreeSet::new());
+    assert!(states > 10_000, "only {states} states");
+    eprintln!("{states} states of three workers");
+}
+
+#[test]
+fn a_dead_letter_is_redriven_once_and_hears_nothing_of_its_first_life() {
+    let (broken, states) = broken(REDRIVEN, apply);
+    assert_eq!(broken, BTreeSet::new());
+    assert!(states > 10_000, "only {states} states");
+    eprintln!("{states} states of a step that is redriven");
+}
+
 /// Whether some interleaving makes a spoilt machine break this promise.
 fn is_found_out(machine: Machine, promise: &'static str) -> bool {
-    let queue = Queue {
-        workers: 2,
-        machine,
-    };
+    is_found_within(TWO_WORKERS, machine, promise)
+}
+
+fn is_found_within(reach: Reach, machine: Machine, promise: &'static str) -> bool {
+    let queue = Queue { reach, machine };
     let enough = HasDiscoveries::AnyOf(BTreeSet::from([promise]));
     let checker = queue.checker().finish_when(enough).threads(2);
     checker.spawn_bfs().join().discovery(promise).is_some()
@@ -364,4 +446,17 @@ fn a_machine_that_parks_whatever_happened_is_found_out() {
         _ => apply(step, event),
     };
     assert!(is_found_out(spoilt, "no wake-up is lost"));
+}
+
+#[test]
+fn a_machine_that_takes_a_dead_letter_up_in_its_own_row_is_found_out() {
+    let spoilt: Machine = |step, event| match event {
+        StepEvent::Redrive if step.status == StepStatus::Failed => Ok((
+            StepState::new(0, step.max_attempts),
+            Some(StepEffect::Offer),
+        )),
+        _ => apply(step, event),
+    };
+    let promise = "its end is recorded at most once";
+    assert!(is_found_within(REDRIVEN, spoilt, promise));
 }
