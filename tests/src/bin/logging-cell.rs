@@ -179,8 +179,9 @@ impl Cell {
         let staged = json!({ "digest": job.gcode });
         for (verb, body) in [("staged", staged), ("start", json!({}))] {
             if self.tell(job, verb, body).await.is_none() {
-                self.write(job, "over", "refused before the start");
-                return Ok(());
+                // A start that was granted, and whose answer was lost until the lease was, leaves the build in doubt: only
+                // this cell knows that nothing moved.
+                return self.settle(job).await;
             }
         }
         self.write(job, "moving", "");
