@@ -88,7 +88,10 @@ peers)
     part "peers" cargo test --workspace --locked --test peers -- --include-ignored --nocapture
     ;;
 chaos)
-    scripts/install.sh rust-build postgres
+    scripts/install.sh rust-build web postgres queue-peers
+    cargo build --release --locked --quiet --manifest-path tests/bench/queue/peers/rust/Cargo.toml \
+        --target-dir .tools/queue-peers/rust
+    export FOREWRIGHT_CHAOS_PEERS="$PWD/.tools/queue-peers"
     export FOREWRIGHT_KILLS="${FOREWRIGHT_KILLS:-50}"
     export FOREWRIGHT_CHAOS_KILLS="${FOREWRIGHT_CHAOS_KILLS:-1000}"
     export FOREWRIGHT_CHAOS_ZOMBIES="${FOREWRIGHT_CHAOS_ZOMBIES:-100}"

@@ -4,3 +4,4 @@ mod a_demonstration_is_killed;
 mod chaos;
 mod checker;
 mod history;
+mod peers;

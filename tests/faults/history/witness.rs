@@ -35,7 +35,7 @@ pub(crate) struct Seen {
 pub(crate) struct Watched {
     /// The table, also the name its rows are kept under.
     pub(crate) table: &'static str,
-    /// Columns or `NULL`: id, state, fence, attempt, most attempts, owner, until.
+    /// Columns, `NULL`, or expressions over the row as `ROW`: id, state, fence, attempt, most attempts, owner, until.
     pub(crate) columns: [&'static str; 7],
 }
 
@@ -92,15 +92,16 @@ pub(crate) fn watch(rows: &Rows, all: &[Watched]) {
 impl Watched {
     fn sql(&self, rows: &Rows) -> String {
         let table = self.table;
+        let name = table.replace('.', "_");
         let new = self.values("NEW", None);
         let old = self.values("OLD", Some("'deleted'"));
         match rows {
             Rows::Postgres(_) => format!(
-                "CREATE FUNCTION witness_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                "CREATE FUNCTION witness_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                  IF TG_OP = 'DELETE' THEN {INTO} SELECT NOW_MS, {old}; \
                  ELSE {INTO} SELECT NOW_MS, {new}; END IF; RETURN NULL; END $$; \
-                 CREATE TRIGGER witness_{table} AFTER INSERT OR UPDATE OR DELETE ON {table} \
-                 FOR EACH ROW EXECUTE FUNCTION witness_{table}();"
+                 CREATE TRIGGER witness_{name} AFTER INSERT OR UPDATE OR DELETE ON {table} \
+                 FOR EACH ROW EXECUTE FUNCTION witness_{name}();"
             )
             .replace(
                 "NOW_MS",
@@ -109,7 +110,7 @@ impl Watched {
             Rows::Sqlite(_) => [("INSERT", &new), ("UPDATE", &new), ("DELETE", &old)]
                 .map(|(verb, values)| {
                     format!(
-                        "CREATE TRIGGER witness_{table}_{verb} AFTER {verb} ON {table} BEGIN {INTO} \
+                        "CREATE TRIGGER witness_{name}_{verb} AFTER {verb} ON {table} BEGIN {INTO} \
                          SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), {values}; END;"
                     )
                 })
@@ -122,7 +123,8 @@ impl Watched {
         for (index, column) in self.columns.iter().enumerate() {
             values.push(match (index, state) {
                 (1, Some(state)) => state.to_owned(),
-                _ if *column == "NULL" => "NULL".to_owned(),
+                _ if *column == "NULL" || column.starts_with('\'') => (*column).to_owned(),
+                _ if column.contains("ROW.") => column.replace("ROW.", &format!("{row}.")),
                 _ => format!("{row}.{column}"),
             });
         }
