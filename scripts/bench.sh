@@ -22,6 +22,8 @@ queue)
     shift
     scripts/install.sh postgres queue-peers
     cargo build --release --locked --quiet -p bench-queue
+    cargo build --release --locked --quiet --manifest-path tests/bench/queue/peers/rust/Cargo.toml \
+        --target-dir .tools/queue-peers/rust
     mkdir -p bench-out
     exec scripts/with-postgres.sh python3 tests/bench/queue/bench.py .tools/queue-peers target/release/bench-queue "$@"
     ;;

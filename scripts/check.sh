@@ -15,6 +15,12 @@ check() {
     "$@" || failed="$failed, $what"
 }
 
+# What is measured against lives in workspaces of its own.
+formats_beside() {
+    cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check &&
+        cargo fmt --manifest-path tests/bench/queue/peers/rust/Cargo.toml --check
+}
+
 documentation() {
     RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" cargo doc --workspace --no-deps --locked --quiet
 }
@@ -44,7 +50,7 @@ same_as() {
 }
 
 check "format" cargo fmt --all --check
-check "format of the workspace beside" cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check
+check "format of the workspaces beside" formats_beside
 check "clippy" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 check "documentation" documentation
 check "licences, bans and sources" "$tools/cargo-deny" --log-level warn check licenses bans sources

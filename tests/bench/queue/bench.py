@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -50,6 +51,7 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="forewright-bench.")
         python = os.path.join(options.peers, "python", "bin", "python")
         node = os.path.join(options.peers, "node", "node_modules", "node", "bin", "node")
+        rust = os.path.join(options.peers, "rust", "release", "bench-queue-peers")
         peers = os.path.join(HERE, "peers")
         self.programs = {
             "forewright": [options.binary],
@@ -58,6 +60,8 @@ class Bench:
             # Node looks for packages beside the script, so these were copied to them.
             "pgboss": [node, os.path.join(options.peers, "node", "pgboss.mjs")],
             "graphile_worker": [node, os.path.join(options.peers, "node", "graphile.mjs")],
+            "apalis_postgres": [rust, "apalis_postgres"],
+            "awa": [rust, "awa"],
         }
 
     def sql(self, command):
@@ -113,6 +117,8 @@ def throughput(bench, figures, detail):
         "forewright": options.jobs,
         "pgboss": options.jobs,
         "graphile_worker": options.jobs,
+        "awa": options.jobs,
+        "apalis_postgres": max(200, options.jobs // 10),
         "procrastinate": max(200, options.jobs // 20),
     }
     rounds = {name: [] for name in jobs}
@@ -197,6 +203,13 @@ def bombs(bench, figures, detail):
             figures[f"neighbour_run_{name}_ms_under_bombs{suffix}"] = (beside, "ms")
 
 
+def recovery(bench, figures, detail):
+    """A killed worker's 50 steps are in other hands, seconds after its lease of 10 s."""
+    beyond = [bench.told("forewright", "recovery", 50)["beyond_lease_s"] for _ in range(bench.options.rounds)]
+    detail["recovery_beyond_lease_s"] = beyond
+    figures["recovery_s_beyond_lease"] = (max(beyond), "s")
+
+
 def versions(bench):
     pip = said(os.path.join(bench.options.peers, "python", "bin", "python"), "-m", "pip", "freeze")
     known = dict(line.split("==") for line in pip.splitlines() if "==" in line)
@@ -205,6 +218,9 @@ def versions(bench):
         path = os.path.join(bench.options.peers, "node", "node_modules", name, "package.json")
         with open(path) as file:
             found[name] = json.load(file)["version"]
+    with open(os.path.join(HERE, "peers", "rust", "Cargo.lock")) as file:
+        locked = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', file.read()))
+    found |= {name: locked[name] for name in ("apalis-postgres", "awa")}
     settings = "SELECT version() || ', fsync ' || current_setting('fsync') || ', synchronous_commit ' || "
     settings += "current_setting('synchronous_commit')"
     found["postgres"] = said("psql", bench.cluster, "-Atc", settings)
@@ -218,10 +234,16 @@ def main():
     asked.add_argument("--jobs", type=int, default=10_000)
     asked.add_argument("--rounds", type=int, default=5)
     asked.add_argument("--seconds", type=int, default=10)
-    asked.add_argument("--only", default="throughput,workflow,pickup,bombs")
+    asked.add_argument("--only", default="throughput,workflow,pickup,recovery,bombs")
     bench = Bench(asked.parse_args())
     figures, detail, load = {}, {}, [os.getloadavg()]
-    parts = {"throughput": throughput, "workflow": workflow, "pickup": pickup, "bombs": bombs}
+    parts = {
+        "throughput": throughput,
+        "workflow": workflow,
+        "pickup": pickup,
+        "recovery": recovery,
+        "bombs": bombs,
+    }
     for name in bench.options.only.split(","):
         parts[name](bench, figures, detail)
         load.append(os.getloadavg())

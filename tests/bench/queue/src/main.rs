@@ -9,6 +9,7 @@ mod bombs;
 mod world;
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,17 +18,20 @@ use anyhow::{Context, bail};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use server::jobs::{WorkerContext, run_workers};
-use server::queue::{LeaseSettings, Queue, claim, release};
+use server::queue::{Floor, LeaseSettings, Queue, claim_from, release};
+use server::store::events;
 use server::store::journal::{self, NewEntry};
 use server::store::runs::{self, NewRun};
 use server::store::scripts::Scripts;
 use server::store::steps::{self, NewStep};
 use server::store::{Database, begin};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use workflows::steps::Registry;
 
-use world::{DONE, Noop, PICKED_UP, now_us, world};
+use world::{DONE, ENDLESS, Noop, PICKED_UP, now_us, world};
 
 /// Steps of one run where many are queued.
 const PER_RUN: usize = 100;
@@ -50,7 +54,9 @@ async fn main() -> anyhow::Result<()> {
         ["bombs", url, rate, seconds, ref kinds @ ..] => {
             bombs::bombs_beside(url, rate.parse()?, seconds.parse()?, kinds).await?
         }
-        _ => bail!("usage: bench-queue throughput|workflow|pickup|claims|bombs URL …"),
+        ["recovery", url, count] => recovery(url, count.parse()?).await?,
+        ["hold", url, count] => hold(url, count.parse()?).await?,
+        _ => bail!("usage: bench-queue throughput|workflow|pickup|claims|recovery|bombs URL …"),
     };
     println!("{told}");
     Ok(())
@@ -60,6 +66,8 @@ async fn main() -> anyhow::Result<()> {
 struct Bench {
     queue: Queue,
     revision: String,
+    /// The period of the queue's counts it began in; earlier ones are forgotten meanwhile.
+    first_tick: i64,
     stop: Option<oneshot::Sender<()>>,
     working: JoinHandle<Result<(), server::jobs::WorkerError>>,
     listening: JoinHandle<()>,
@@ -91,7 +99,9 @@ impl Bench {
             let queue = queue.clone();
             async move { queue.run().await }
         });
+        let latest = "SELECT CAST(COALESCE(MAX(tick), 0) AS BIGINT) AS n FROM queue_tick";
         Ok(Self {
+            first_tick: number(queue.db(), latest).await?,
             queue,
             revision: revision.digest,
             stop: Some(stop),
@@ -107,21 +117,45 @@ impl Bench {
         Ok(())
     }
 
-    /// Queues steps under runs of [`PER_RUN`], some runs in one transaction, as an advance of each would.
-    async fn enqueue(&self, count: usize) -> anyhow::Result<()> {
+    /// Starts the runs that so many steps are to belong to, [`PER_RUN`] each.
+    async fn start_runs(&self, count: usize) -> anyhow::Result<Vec<String>> {
+        let tx = begin(&self.queue.db().write).await?;
+        let mut runs = Vec::new();
+        for _ in 0..count.div_ceil(PER_RUN) {
+            runs.push(start_run(&tx, &self.queue, &self.revision).await?);
+        }
+        tx.commit().await?;
+        Ok(runs)
+    }
+
+    /// Queues steps under runs that were started, some runs in one transaction, as an advance of each would.
+    async fn enqueue(&self, runs: &[String], count: usize) -> anyhow::Result<()> {
         let mut left = count;
-        while left > 0 {
+        for some in runs.chunks(RUNS_TOGETHER) {
             let tx = begin(&self.queue.db().write).await?;
-            for _ in 0..RUNS_TOGETHER.min(left.div_ceil(PER_RUN)) {
+            for run in some {
                 let steps = left.min(PER_RUN);
-                let inputs = vec![Value::Null; steps];
-                enqueue_run(&tx, &self.queue, &self.revision, &inputs).await?;
+                queue_steps(&tx, &self.queue, run, &vec![Value::Null; steps]).await?;
                 left -= steps;
+            }
+            for run in some {
+                let detail = json!({ "steps": PER_RUN });
+                events::record(&tx, self.queue.now(), "run.advanced", run, &detail).await?;
             }
             tx.commit().await?;
             self.queue.notify_local();
         }
         Ok(())
+    }
+
+    /// How many steps ended well since shortly before the start, as was recorded with each ending.
+    async fn recorded(&self) -> anyhow::Result<i64> {
+        let sql = format!(
+            "SELECT CAST(COALESCE(SUM(done), 0) AS BIGINT) AS n FROM queue_tick \
+             WHERE queue = 'io' AND tick >= {}",
+            self.first_tick
+        );
+        number(self.queue.db(), &sql).await
     }
 
     async fn count(&self, what: &str) -> anyhow::Result<i64> {
@@ -130,19 +164,20 @@ impl Bench {
 }
 
 async fn count(db: &Database, what: &str) -> anyhow::Result<i64> {
-    let sql = format!("SELECT COUNT(*) AS n FROM {what}");
+    number(db, &format!("SELECT COUNT(*) AS n FROM {what}")).await
+}
+
+async fn number(db: &Database, sql: &str) -> anyhow::Result<i64> {
     let statement = Statement::from_string(db.read.get_database_backend(), sql);
     let row = db.read.query_one_raw(statement).await?.context("a count")?;
     Ok(row.try_get("", "n")?)
 }
 
-async fn enqueue_run(
+async fn start_run(
     db: &impl ConnectionTrait,
     queue: &Queue,
     revision: &str,
-    inputs: &[Value],
-) -> anyhow::Result<()> {
-    let now = queue.now();
+) -> anyhow::Result<String> {
     let event = Value::Null;
     let new = NewRun {
         workflow: "bench",
@@ -152,7 +187,16 @@ async fn enqueue_run(
         decision: None,
         actor: "bench",
     };
-    let run = runs::create(db, now, &new).await?;
+    Ok(runs::create(db, queue.now(), &new).await?.id)
+}
+
+async fn queue_steps(
+    db: &impl ConnectionTrait,
+    queue: &Queue,
+    run: &str,
+    inputs: &[Value],
+) -> anyhow::Result<()> {
+    let now = queue.now();
     let positions: Vec<String> = (1..=inputs.len()).map(|n| n.to_string()).collect();
     let texts: Vec<String> = inputs.iter().map(Value::to_string).collect();
     let entries = positions
@@ -168,12 +212,12 @@ async fn enqueue_run(
             outcome: None,
             undo: false,
         });
-    journal::append(db, now, &run.id, &entries.collect::<Vec<_>>()).await?;
+    journal::append(db, now, run, &entries.collect::<Vec<_>>()).await?;
     let steps = positions
         .iter()
         .zip(&texts)
         .map(|(position, input)| NewStep {
-            run: &run.id,
+            run,
             position,
             kind: "noop",
             queue: "io",
@@ -185,6 +229,7 @@ async fn enqueue_run(
             concurrency_key: None,
             concurrency_limit: 1,
             idempotency_key: None,
+            lease: None,
         });
     steps::insert_all(db, now, &steps.collect::<Vec<_>>()).await?;
     Ok(())
@@ -193,11 +238,15 @@ async fn enqueue_run(
 /// Steps queued in bulk while the worker is up; the clock stops when the last is recorded.
 async fn throughput(url: &str, total: usize, hands: usize) -> anyhow::Result<Value> {
     let bench = Bench::start(url, &["io"], hands, "fn run(event) { }").await?;
-    let before = bench.count(DONE_STEPS).await?;
-    bench.enqueue(PER_RUN).await?;
+    let before = bench.recorded().await?;
+    let (warm, runs) = (
+        bench.start_runs(PER_RUN).await?,
+        bench.start_runs(total).await?,
+    );
+    bench.enqueue(&warm, PER_RUN).await?;
     finished(&bench, before, PER_RUN).await?;
     let began = Instant::now();
-    bench.enqueue(total).await?;
+    bench.enqueue(&runs, total).await?;
     let queued_s = began.elapsed().as_secs_f64();
     finished(&bench, before, PER_RUN + total).await?;
     let wall_s = began.elapsed().as_secs_f64();
@@ -225,7 +274,7 @@ async fn finished(bench: &Bench, before: i64, total: usize) -> anyhow::Result<()
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let all = before + i64::try_from(total)?;
-    while bench.count(DONE_STEPS).await? < all {
+    while bench.recorded().await? < all {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
@@ -282,7 +331,8 @@ async fn ended(bench: &Bench, id: &str) -> anyhow::Result<String> {
 /// Single steps queued at a rate, each in its own transaction; from before it to the beginning of the work.
 async fn pickup(url: &str, rate: f64, seconds: f64, hands: usize) -> anyhow::Result<Value> {
     let bench = Bench::start(url, &["io"], hands, "fn run(event) { }").await?;
-    bench.enqueue(10).await?;
+    let warm = bench.start_runs(10).await?;
+    bench.enqueue(&warm, 10).await?;
     finished(&bench, 0, 10).await?;
     if let Ok(mut picked_up) = PICKED_UP.lock() {
         picked_up.clear();
@@ -295,7 +345,8 @@ async fn pickup(url: &str, rate: f64, seconds: f64, hands: usize) -> anyhow::Res
         queueing.spawn(async move {
             let inputs = [json!({ "at": now_us() })];
             let tx = begin(&queue.db().write).await?;
-            enqueue_run(&tx, &queue, &revision, &inputs).await?;
+            let run = start_run(&tx, &queue, &revision).await?;
+            queue_steps(&tx, &queue, &run, &inputs).await?;
             tx.commit().await?;
             if queue.db().listen.is_none() {
                 queue.notify_local();
@@ -325,22 +376,69 @@ async fn claims(url: &str, total: usize) -> anyhow::Result<Value> {
     if count(&db, "step WHERE state = 'ready' AND queue = 'io'").await? < 1_000 {
         let tx = begin(&db.write).await?;
         for _ in 0..10 {
-            enqueue_run(&tx, &queue, &revision.digest, &vec![Value::Null; PER_RUN]).await?;
+            let run = start_run(&tx, &queue, &revision.digest).await?;
+            queue_steps(&tx, &queue, &run, &vec![Value::Null; PER_RUN]).await?;
         }
         tx.commit().await?;
     }
+    // As a worker does, it looks from where everything has been taken.
+    let floor = Floor::default();
     let mut claim_ms = Vec::with_capacity(total);
     for _ in 0..total {
         let began = Instant::now();
-        let claimed = claim(&db.write, queue.now(), "bench", "io", 10_000, 10).await?;
+        let claimed = claim_from(&db.write, &floor, queue.now(), "bench", "io", 10_000, 10).await?;
         claim_ms.push(began.elapsed().as_secs_f64() * 1_000.0);
         let ids: BTreeSet<&str> = claimed.iter().map(|step| step.0.id.as_str()).collect();
         if ids.len() != 10 {
             bail!("{} of 10 steps were claimed", ids.len());
         }
         release(&db.write, &claimed).await?;
+        for step in &claimed {
+            floor.lower(step.0.place());
+        }
     }
     Ok(json!({ "claim_ms": claim_ms }))
+}
+
+/// A process that holds so many steps is killed while another stands by; from the kill to the last of them in the other's
+/// hands.
+async fn recovery(url: &str, count: usize) -> anyhow::Result<Value> {
+    let mut holder = Command::new(std::env::current_exe()?)
+        .args(["hold", url, &count.to_string()])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdout = holder.stdout.take().context("its stdout is a pipe")?;
+    let said = BufReader::new(stdout).lines().next_line().await?;
+    said.context("the holder ended by itself")?;
+    let bench = Bench::start(url, &["io"], count, "fn run(event) { }").await?;
+    // It looks around, and the holder renews what it holds.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    if DONE.load(Ordering::Relaxed) > 0 {
+        bail!("a step was taken from one who lives");
+    }
+    let began = Instant::now();
+    holder.kill().await?;
+    while DONE.load(Ordering::Relaxed) < count {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let kill_to_begun_s = began.elapsed().as_secs_f64();
+    bench.stop().await?;
+    let lease_s = LeaseSettings::default().step_lease_ms as f64 / 1_000.0;
+    Ok(json!({ "kill_to_begun_s": kill_to_begun_s, "beyond_lease_s": kill_to_begun_s - lease_s }))
+}
+
+/// Holds so many steps until it is killed, and says so once it does.
+async fn hold(url: &str, count: usize) -> anyhow::Result<Value> {
+    ENDLESS.store(true, Ordering::Relaxed);
+    let bench = Bench::start(url, &["io"], count, "fn run(event) { }").await?;
+    let runs = bench.start_runs(count).await?;
+    bench.enqueue(&runs, count).await?;
+    while DONE.load(Ordering::Relaxed) < count {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    println!("{count} steps are held");
+    std::future::pending().await
 }
 
 fn share(count: usize) -> f64 {
