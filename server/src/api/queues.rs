@@ -121,6 +121,7 @@ mod tests {
             concurrency_key: key,
             concurrency_limit: 1,
             idempotency_key: None,
+            lease: None,
         };
         let db = &f.db.write;
         journal::append(db, f.now(), run, &[entry]).await.unwrap();

@@ -7,6 +7,7 @@ use workflows::run::{CallOutcome, Entry, Journal, inline_stored, outline_large};
 
 use super::{Trouble, World};
 use crate::store::database::from_json;
+use crate::store::journal::journal;
 use crate::store::{self, StoreError};
 
 /// Why a run cannot be replayed.
@@ -31,13 +32,12 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// The journal of a run, with what it keeps by digest.
+/// A run's journal out of its rows, with what they keep by digest.
 ///
 /// # Errors
 ///
 /// [`Stop`], when it cannot be read.
-pub(super) async fn journal_of(world: &World, run: &str) -> Result<Journal, Stop> {
-    let rows = store::journal::of_run(&world.queue.db().read, run).await?;
+pub(super) async fn read_back(world: &World, rows: Vec<journal::Model>) -> Result<Journal, Stop> {
     let mut entries = Vec::with_capacity(rows.len());
     for (n, row) in rows.into_iter().enumerate() {
         // A long journal is not to keep others from this thread.

@@ -1,40 +1,39 @@
 //! Advances one run: replays its script against its journal and records what the script asks for next.
 
 use serde_json::{Value, json};
-use tracing::{info, warn};
-use workflows::run::machine::RunEvent;
-use workflows::run::{
-    Call, CallOutcome, Ending, Entry, Position, Progress, RunFailure, StepFailure, StepOptions,
-};
+use tracing::warn;
+use workflows::run::{CallOutcome, Progress, RunFailure, StepFailure};
 use workflows::script::{Script, ScriptError};
-use workflows::steps::Registry;
 
 use super::long_lane::QUICK;
-use super::workers::{WorkerContext, all_queues};
-use crate::host::Trouble;
-use crate::host::past::{Stop, keep};
+use super::record_advance::{Advanced, Left};
+use super::workers::WorkerContext;
+use crate::host::past::Stop;
 use crate::host::replaying::Replaying;
 use crate::queue::{self, Advance, Taken};
-use crate::store::database::to_json;
-use crate::store::journal::{NewEntry, journal};
+use crate::store::journal::journal;
 use crate::store::runs::{RunEnd, run};
 use crate::store::scripts::Scripts;
-use crate::store::steps::NewStep;
-use crate::store::{self, DatabaseTransaction, StoreError};
+use crate::store::{self, StoreError};
 
-/// How often a step is tried unless its options say otherwise.
-const ATTEMPTS: u32 = 8;
-/// How long it waits before its second attempt unless its options say otherwise.
+/// How long to wait until a run is tried again that could not be replayed.
 const BACKOFF_MS: i64 = 1_000;
 /// When a long replay tries again to find a place among the long ones.
 const LATER_MS: i64 = 1_000;
 
-/// Advances a claimed run and records how far it came.
+/// Advances a claimed run, records how far it came, and tells this process what that moved.
 ///
 /// # Errors
 ///
 /// `Stale` when the advance has passed to somebody else; otherwise when the database does not answer.
 pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Result<(), StoreError> {
+    let left = advance(context, taken).await;
+    let moved = left.as_ref().copied().unwrap_or(Left::Somewhere);
+    moved.tell(&context.world.queue);
+    left.map(|_| ())
+}
+
+async fn advance(context: &WorkerContext, taken: &Taken) -> Result<Left, StoreError> {
     let queue = &context.world.queue;
     let now = queue.now();
     let run = store::runs::get(&queue.db().read, &taken.claimed.0.run_id).await?;
@@ -44,8 +43,7 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
     if run.state == "diverged" && run.cancel_requested {
         // The run that had it done was stopped. It cannot be replayed, so nothing is undone.
         let message = "the run was cancelled; it had diverged, so nothing could be undone";
-        let failure = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
-        return end(context, taken, &run, &[], &failure).await;
+        return cancelled(context, taken, &run, message).await;
     }
     if run.state == "diverged" {
         return finish(context, taken, Advance::Until(None)).await;
@@ -58,57 +56,67 @@ pub(super) async fn advance_run(context: &WorkerContext, taken: &Taken) -> Resul
             finish(context, taken, Advance::Until(Some(now + BACKOFF_MS))).await
         }
         Err(Stop::Never { code, message }) => {
-            end(context, taken, &run, &[], &failed(code, &message)).await
+            let failed = Advanced::failed(context, &run, code, &message).await?;
+            record(context, taken, failed).await
         }
-        Ok(Left::Later) => {
+        Ok(Replayed::Later) => {
             let later = queue.now() + LATER_MS;
             finish(context, taken, Advance::Until(Some(later))).await
         }
-        Ok(Left::With(Progress::Suspended {
-            new,
-            calls,
-            abandoned,
-            ..
-        })) => suspend(context, taken, &run, &new, &calls, &abandoned).await,
-        Ok(Left::With(Progress::Ended { new, ending })) => match ending {
-            Ending::Failed(failure) if cut_off(&failure) => {
-                let due = queue.now() + BACKOFF_MS * 10;
-                finish(context, taken, Advance::Until(Some(due))).await
-            }
-            Ending::Failed(failure) => {
-                let failure = RunEnd::Failed(json!(failure));
-                end(context, taken, &run, &new, &failure).await
-            }
-            Ending::Cancelled(failure) => {
-                let failure = RunEnd::Cancelled(json!(failure));
-                end(context, taken, &run, &new, &failure).await
-            }
-            Ending::Continued { event } => {
-                end(context, taken, &run, &new, &RunEnd::Continued(event)).await
-            }
-            Ending::Succeeded { result } => {
-                end(context, taken, &run, &new, &RunEnd::Succeeded(result)).await
-            }
-        },
-        Ok(Left::With(Progress::Diverged(_))) if run.cancel_requested => {
+        Ok(Replayed::With(Progress::Diverged(_))) if run.cancel_requested => {
             let message = "the run was cancelled; its script asks for something else than its journal holds, so \
                            nothing could be undone";
-            let failure = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
-            end(context, taken, &run, &[], &failure).await
+            cancelled(context, taken, &run, message).await
         }
-        Ok(Left::With(Progress::Diverged(divergence))) => {
+        Ok(Replayed::With(Progress::Diverged(divergence))) => {
             let tx = store::begin(&queue.db().write).await?;
             queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
             store::runs::diverge(&tx, now, &run.id, &json!(divergence)).await?;
             tx.commit().await?;
             warn!(run.id = %run.id, "run {} diverged at {}", run.id, divergence.position);
-            Ok(())
+            Ok(Left::Somewhere)
+        }
+        Ok(Replayed::With(progress)) => {
+            match Advanced::of(context, &run, queue.now(), &progress).await? {
+                Some(advanced) => record(context, taken, advanced).await,
+                // It was out of time.
+                None => {
+                    let due = queue.now() + BACKOFF_MS * 10;
+                    finish(context, taken, Advance::Until(Some(due))).await
+                }
+            }
         }
     }
 }
 
-fn failed(code: &str, message: &str) -> RunEnd {
-    RunEnd::Failed(json!(RunFailure::of_run(code, message, None)))
+/// Ends a run that was stopped and cannot undo anything.
+async fn cancelled(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    message: &str,
+) -> Result<Left, StoreError> {
+    let end = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
+    let over = Advanced::over(context, run, &[], end).await?;
+    record(context, taken, over).await
+}
+
+/// Records how far the run came, under the claim of its advance.
+async fn record(
+    context: &WorkerContext,
+    taken: &Taken,
+    advanced: Advanced<'_>,
+) -> Result<Left, StoreError> {
+    let queue = &context.world.queue;
+    let now = queue.now();
+    let tx = store::begin(&queue.db().write).await?;
+    let Some(written) = advanced.write(&tx, now, &taken.claimed).await? else {
+        tx.rollback().await?;
+        return finish(context, taken, Advance::Until(Some(now))).await;
+    };
+    advanced.tell(&tx, now, &written).await?;
+    tx.commit().await?;
+    Ok(advanced.hand_out(now, written).await)
 }
 
 /// Answers the calls that came due: a sleep is over, everything else timed out.
@@ -162,15 +170,10 @@ fn timed_out(entry: &journal::Model) -> CallOutcome {
 }
 
 /// How a replay left off.
-enum Left {
+enum Replayed {
     With(Progress),
     /// It takes long, and others that do are at work.
     Later,
-}
-
-/// Whether a replay was stopped for no fault of its script; it may simply be replayed.
-fn cut_off(failure: &RunFailure) -> bool {
-    failure.failure.code == "limit.deadline" && failure.failure.retryable
 }
 
 /// Replays a run. One that takes long leaves its hand to others and goes on beside them, at a low priority.
@@ -179,27 +182,28 @@ async fn replayed(
     taken: &Taken,
     run: &run::Model,
     now: i64,
-) -> Result<Left, Stop> {
+) -> Result<Replayed, Stop> {
     let script = script(context, run).await?;
     let lane = &context.long;
     let mut place = None;
     if lane.knows(&run.id) {
         let Some(found) = lane.enter() else {
-            return Ok(Left::Later);
+            return Ok(Replayed::Later);
         };
         taken.place.leave();
         place = Some(found);
     }
-    let mut replaying = Replaying::begin(&context.world, run, now, script).await?;
-    if let Some(progress) = replaying.within(QUICK).await {
+    let journal = store::journal::of_run(&context.world.queue.db().read, &run.id).await?;
+    let mut replaying = Replaying::begin(&context.world, run, journal, now, script).await?;
+    if let Some(progress) = replaying.quickly(QUICK).await {
         lane.forget(&run.id);
-        return progress.map(Left::With);
+        return progress.map(Replayed::With);
     }
     lane.remember(&run.id);
     if place.is_none() {
         let Some(found) = lane.enter() else {
             replaying.give_up();
-            return Ok(Left::Later);
+            return Ok(Replayed::Later);
         };
         taken.place.leave();
         place = Some(found);
@@ -211,14 +215,17 @@ async fn replayed(
     if !matches!(progress, Ok(Progress::Suspended { .. })) {
         lane.forget(&run.id);
     }
-    progress.map(Left::With)
+    progress.map(Replayed::With)
 }
 
-/// What gives the script a run is pinned to, compiled; to be called where the run is replayed, as it may take long.
-async fn script(
-    context: &WorkerContext,
-    run: &run::Model,
-) -> Result<impl FnOnce() -> Result<Script, ScriptError> + Send + 'static, Stop> {
+/// Gives the script a run is pinned to, compiled.
+type GiveScript = Box<dyn FnOnce() -> Result<Script, ScriptError> + Send>;
+
+/// What gives the script a run is pinned to; to be called where the run is replayed, as compiling may take long.
+pub(super) async fn script(context: &WorkerContext, run: &run::Model) -> Result<GiveScript, Stop> {
+    if let Some(script) = context.compiled(&run.revision) {
+        return Ok(Box::new(|| Ok(script)));
+    }
     let db = &context.world.queue.db().read;
     let revision = match Scripts::Workflows
         .revision(db, &run.workflow, &run.revision)
@@ -233,332 +240,18 @@ async fn script(
         revision => revision?,
     };
     let context = context.clone();
-    Ok(move || {
+    Ok(Box::new(move || {
         context.script(&revision.digest, || {
             Script::compile(&revision.name, &revision.source)
         })
-    })
+    }))
 }
 
 /// Ends an advance that records nothing.
-async fn finish(context: &WorkerContext, taken: &Taken, left: Advance) -> Result<(), StoreError> {
+async fn finish(context: &WorkerContext, taken: &Taken, left: Advance) -> Result<Left, StoreError> {
     let queue = &context.world.queue;
     let tx = store::begin(&queue.db().write).await?;
     queue::advance(&tx, queue.now(), &taken.claimed, left).await?;
     tx.commit().await?;
-    Ok(())
-}
-
-/// Records the end of a run and calls off the rest of it.
-async fn end(
-    context: &WorkerContext,
-    taken: &Taken,
-    run: &run::Model,
-    new: &[Entry],
-    ending: &RunEnd,
-) -> Result<(), StoreError> {
-    let queue = &context.world.queue;
-    let now = queue.now();
-    let kept = Kept::of(context, new).await?;
-    let tx = store::begin(&queue.db().write).await?;
-    if matches!(ending, RunEnd::Continued(_)) {
-        if store::guards::stays_stopped(&tx).await? {
-            // Nothing of this replay is kept: it is played again once the next run may begin.
-            queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
-            store::guards::hold_back(&tx, &run.id).await?;
-            store::runs::moved(&tx, &run.id, &RunEvent::Suspended { wakes: 0 }).await?;
-            tx.commit().await?;
-            return Ok(());
-        }
-    } else {
-        store::children::wake_parent(&tx, now, run).await?;
-    }
-    kept.append(&tx, now, &run.id, &[]).await?;
-    store::runs::withdraw(&tx, now, &run.id).await?;
-    if !matches!(ending, RunEnd::Succeeded(_)) {
-        store::children::cancel(&tx, now, &run.id, None).await?;
-    }
-    queue::advance(&tx, now, &taken.claimed, Advance::Over).await?;
-    if let RunEnd::Continued(event) = ending {
-        if store::runs::get(&tx, &run.id).await?.cancel_requested {
-            // Somebody stopped it meanwhile: nothing is to go on, and what it did is to be undone.
-            tx.rollback().await?;
-            return finish(context, taken, Advance::Until(Some(now))).await;
-        }
-        store::runs::end(&tx, now, &run.id, ending).await?;
-        store::runs::continue_as(&tx, now, run, event).await?;
-    } else {
-        store::runs::end(&tx, now, &run.id, ending).await?;
-    }
-    tx.commit().await?;
-    let duration_ms = now - run.started_at;
-    info!(run.id = %run.id, run.workflow = %run.workflow, duration_ms,
-        "run {} of `{}` {}", run.id, run.workflow, ending.state());
-    Ok(())
-}
-
-/// Records what the script asks for, and leaves the run until something of it is answered or comes due.
-async fn suspend(
-    context: &WorkerContext,
-    taken: &Taken,
-    run: &run::Model,
-    new: &[Entry],
-    calls: &[Call],
-    abandoned: &[Position],
-) -> Result<(), StoreError> {
-    let queue = &context.world.queue;
-    let now = queue.now();
-    let kept = Kept::of(context, new).await?;
-    let asked: Vec<Asked> = calls
-        .iter()
-        .map(|call| Asked::of(context, call, now))
-        .collect();
-    let refused = asked.iter().any(|asked| asked.refused.is_some());
-    let tx = store::begin(&queue.db().write).await?;
-    if !abandon(&tx, now, &run.id, abandoned).await? {
-        // Something was answered since the journal was read: the script comes further than this replay did.
-        tx.rollback().await?;
-        return finish(context, taken, Advance::Until(Some(now))).await;
-    }
-    kept.append(&tx, now, &run.id, &asked).await?;
-    let due = store::journal::next_due(&tx, &run.id).await?;
-    // What was refused is answered, so the script goes on at once.
-    let due = if refused { Some(now) } else { due };
-    for (call, asked) in calls.iter().zip(&asked) {
-        if asked.refused.is_none() {
-            kept.see_to(&tx, now, &run.id, call, asked).await?;
-        }
-    }
-    queue::advance(&tx, now, &taken.claimed, Advance::Until(due)).await?;
-    let event = match refused {
-        true => RunEvent::Woken,
-        false => RunEvent::Suspended { wakes: 0 },
-    };
-    store::runs::moved(&tx, &run.id, &event).await?;
-    if !calls.is_empty() {
-        let positions: Vec<String> = calls.iter().map(|c| c.position().to_string()).collect();
-        let detail = json!({ "positions": positions });
-        store::events::record(&tx, now, "run.advanced", &run.id, &detail).await?;
-    }
-    for call in calls {
-        if let Call::WaitEvent {
-            position,
-            name,
-            key,
-            ..
-        } = call
-        {
-            let at = (&*position.to_string(), name.as_str(), key.as_str());
-            store::events::take_early(&tx, now, run, at).await?;
-        }
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Calls off what a cancelled run no longer waits for, and says so in its journal; `false` when one of the calls has
-/// been answered meanwhile.
-async fn abandon(
-    tx: &DatabaseTransaction,
-    now: i64,
-    run: &str,
-    abandoned: &[Position],
-) -> Result<bool, StoreError> {
-    let positions: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
-    store::runs::withdraw_calls(tx, now, run, &positions).await?;
-    for (position, text) in abandoned.iter().zip(&positions) {
-        let outcome = CallOutcome::Err(StepFailure::abandoned(position));
-        if !store::journal::answer(tx, now, run, text, &outcome).await? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// When a call comes due, and why it is refused, if it is.
-struct Asked {
-    position: String,
-    due: Option<i64>,
-    queue: String,
-    refused: Option<CallOutcome>,
-}
-
-impl Asked {
-    fn of(context: &WorkerContext, call: &Call, now: i64) -> Self {
-        let (due, queue, refused) = match call {
-            Call::Step { kind, options, .. } => {
-                let known = context.registry.get(kind).map(|step| step.queue());
-                let refused = refusal(kind, options, &context.registry);
-                let queue = options.queue.clone().or(known.map(str::to_owned));
-                (options.timeout_ms.map(|ms| now + ms), queue, refused)
-            }
-            Call::Sleep { until, .. }
-            | Call::WaitEvent { until, .. }
-            | Call::Approval { until, .. } => (Some(until.0), None, None),
-        };
-        let outcome = refused.map(|(code, message)| {
-            CallOutcome::Err(StepFailure {
-                kind: match call {
-                    Call::Step { kind, .. } => kind.clone(),
-                    _ => "run".to_owned(),
-                },
-                code: code.to_owned(),
-                message,
-                retryable: false,
-                position: Some(call.position().clone()),
-            })
-        });
-        Self {
-            position: call.position().to_string(),
-            due,
-            queue: queue.unwrap_or_default(),
-            refused: outcome,
-        }
-    }
-}
-
-/// What a step cannot be asked for, said at once instead of never being done.
-fn refusal(
-    kind: &str,
-    options: &StepOptions,
-    registry: &Registry,
-) -> Option<(&'static str, String)> {
-    if registry.get(kind).is_none() {
-        return Some(("unknown_step", format!("there is no step of kind `{kind}`")));
-    }
-    if let Some(queue) = &options.queue {
-        let queues = all_queues(registry);
-        if !queues.contains(queue) {
-            let message = format!(
-                "the option `queue` names `{queue}`, which no worker serves; give one of `{}`, or leave it out",
-                queues.join("`, `")
-            );
-            return Some(("unknown_queue", message));
-        }
-    }
-    let both = options.concurrency_key.is_some() && options.idempotency_key.is_some();
-    both.then(|| {
-        let message = "the options `concurrency_key` and `idempotency_key` exclude each other, as an idempotency key \
-                       lets one step at a time run; give one of them";
-        ("unsupported_option", message.to_owned())
-    })
-}
-
-/// New entries as the journal keeps them.
-struct Kept<'a> {
-    entries: Vec<(&'a Entry, String, Value, Option<CallOutcome>)>,
-}
-
-impl<'a> Kept<'a> {
-    async fn of(context: &WorkerContext, new: &'a [Entry]) -> Result<Self, StoreError> {
-        let world = &context.world;
-        let trouble = |trouble: Trouble| {
-            StoreError::refused(
-                "artifacts",
-                format_args!("a large value is not kept: {trouble}"),
-            )
-        };
-        let mut entries = Vec::with_capacity(new.len());
-        for entry in new {
-            let input = keep(world, entry.input.clone()).await.map_err(trouble)?;
-            let outcome = match &entry.outcome {
-                Some(CallOutcome::Ok(value)) => Some(CallOutcome::Ok(
-                    keep(world, value.clone()).await.map_err(trouble)?,
-                )),
-                outcome => outcome.clone(),
-            };
-            entries.push((entry, entry.position.to_string(), input, outcome));
-        }
-        Ok(Self { entries })
-    }
-
-    async fn append(
-        &self,
-        tx: &DatabaseTransaction,
-        now: i64,
-        run: &str,
-        asked: &[Asked],
-    ) -> Result<(), StoreError> {
-        let entries: Vec<NewEntry> = self
-            .entries
-            .iter()
-            .map(|(entry, position, input, outcome)| {
-                let asked = asked.iter().find(|asked| asked.position == *position);
-                NewEntry {
-                    position,
-                    kind: &entry.kind,
-                    input,
-                    input_digest: &entry.input_digest,
-                    line: entry.line.map(i64::from),
-                    due: asked.and_then(|asked| asked.due),
-                    undo: entry.undo,
-                    outcome: asked
-                        .and_then(|asked| asked.refused.as_ref())
-                        .or(outcome.as_ref()),
-                }
-            })
-            .collect();
-        store::journal::append(tx, now, run, &entries).await
-    }
-
-    async fn see_to(
-        &self,
-        tx: &DatabaseTransaction,
-        now: i64,
-        run: &str,
-        call: &Call,
-        asked: &Asked,
-    ) -> Result<(), StoreError> {
-        let position = asked.position.as_str();
-        match call {
-            Call::Step {
-                kind,
-                input,
-                options,
-                ..
-            } => {
-                let kept = self.entries.iter().find(|kept| kept.1 == position);
-                let input = to_json("step input", kept.map_or(input, |kept| &kept.2))?;
-                let attempts = options
-                    .retry
-                    .map_or(ATTEMPTS, |again| again.saturating_add(1));
-                // Two steps of one idempotency key at once would do twice what the key says to do once.
-                let one_result = options.idempotency_key.as_deref();
-                let one_at_a_time = one_result.map(|key| format!("once:{kind}:{key}"));
-                let key = options
-                    .concurrency_key
-                    .as_ref()
-                    .map(|key| format!("key:{key}"));
-                let key = key.or(one_at_a_time);
-                let new = NewStep {
-                    concurrency_key: key.as_deref(),
-                    concurrency_limit: i64::from(options.concurrency_limit.unwrap_or(1)),
-                    idempotency_key: one_result,
-                    run,
-                    position,
-                    kind,
-                    queue: &asked.queue,
-                    priority: i64::from(options.priority),
-                    max_attempts: i64::from(attempts),
-                    backoff_ms: options.backoff_ms.unwrap_or(BACKOFF_MS),
-                    deadline: asked.due,
-                    input: &input,
-                };
-                store::steps::insert(tx, now, &new).await?;
-                if let Some(rate) = options.rate {
-                    let key = options.rate_key.as_deref().unwrap_or(kind);
-                    store::rates::set(tx, (run, position), key, rate).await?;
-                }
-                Ok(())
-            }
-            Call::Sleep { .. } => Ok(()),
-            Call::WaitEvent { name, key, .. } => {
-                store::events::wait_for(tx, run, position, name, key).await
-            }
-            Call::Approval { role, subject, .. } => {
-                let at = (run, position);
-                store::approvals::ask(tx, now, at, (role, subject), asked.due).await
-            }
-        }
-    }
+    Ok(Left::Somewhere)
 }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use workflows::run::CallOutcome;
 use workflows::steps::{Outcome, StepError, Wait};
 
+use super::go_on::go_on;
 use super::workers::WorkerContext;
 use crate::host::StepHost;
 use crate::host::past::{fetch, keep};
@@ -168,16 +169,18 @@ async fn record(
     Ok(())
 }
 
-/// Has the answer of a step recorded with those of others; the hand is free for the next step meanwhile.
+/// Has the answer of a step recorded, with the advance of its run or with the answers of other steps; the hand is free for
+/// the next step meanwhile.
 async fn answer(
     context: &WorkerContext,
     taken: &Taken,
     outcome: CallOutcome,
 ) -> Result<(), StoreError> {
-    let handed_in = context
-        .finisher
-        .hand_in(taken.claimed.clone(), outcome)
-        .await?;
     taken.place.leave();
+    if go_on(context, taken, &outcome).await? {
+        return Ok(());
+    }
+    let claimed = taken.claimed.clone();
+    let handed_in = context.finisher.hand_in(claimed, outcome).await?;
     handed_in.recorded().await
 }

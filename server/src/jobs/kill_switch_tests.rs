@@ -224,6 +224,7 @@ async fn taken(f: &Fresh, run: &str) -> Claimed {
         concurrency_key: None,
         concurrency_limit: 1,
         idempotency_key: None,
+        lease: None,
     };
     steps::insert(db, f.now(), &new).await.unwrap();
     let mut got = queue::claim(db, f.now(), "w", "io", 10_000, 1)

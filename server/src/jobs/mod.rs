@@ -6,8 +6,10 @@ mod execute_step;
 mod expire_leases;
 mod expire_uploads;
 mod fire_triggers;
+mod go_on;
 mod long_lane;
 mod prune;
+mod record_advance;
 mod workers;
 
 #[cfg(test)]

@@ -67,17 +67,19 @@ impl WorkerContext {
         self.stopping.load(Ordering::Relaxed)
     }
 
+    /// The script of a revision that was compiled before.
+    pub(super) fn compiled(&self, revision: &str) -> Option<Script> {
+        let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.get(revision).cloned()
+    }
+
     /// A compiled script, from memory if it was compiled before.
     pub(super) fn script(
         &self,
         revision: &str,
         compile: impl FnOnce() -> Result<Script, ScriptError>,
     ) -> Result<Script, ScriptError> {
-        let known = |scripts: &Mutex<BTreeMap<String, Script>>| {
-            let scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
-            scripts.get(revision).cloned()
-        };
-        if let Some(script) = known(&self.scripts) {
+        if let Some(script) = self.compiled(revision) {
             return Ok(script);
         }
         let script = compile()?;
@@ -172,10 +174,6 @@ async fn work(context: WorkerContext, taken: Taken) {
                 step.kind = %step.kind, "failed to record step `{}` of run {}; it is tried again when its lease runs out",
                 step.kind, step.run_id);
         }
-    }
-    // What a step's ending moved was told when it was recorded; an advance may have moved anything.
-    if step.position == ADVANCE {
-        context.world.queue.notify_local();
     }
 }
 

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
@@ -15,47 +16,25 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::layer::util::Identity;
 use tracing::warn;
 
 use crate::store::StoreError;
+use crate::store::database::Moved;
 use crate::store::runs::{self, run};
-use crate::store::steps::RUNS;
+use crate::store::steps::{self, RUNS};
 
-use super::claim::{Claimed, claim, claim_keyed, release};
-use super::heartbeat::{Heartbeat, Held};
+use super::claim::{Claimed, claim_from, claim_keyed, release};
+use super::desk::{Desk, Taken};
+use super::floor::Floor;
+use super::heartbeat::Heartbeat;
 use super::listen::Queue;
 
-/// A claimed step on its way to a hand: its lease is renewed and its place is taken until it is dropped.
-pub struct Taken {
-    /// The step.
-    pub claimed: Claimed,
-    /// Its lease.
-    pub held: Arc<Held>,
-    /// The hand that is busy with it.
-    pub place: Place,
-    /// The run it belongs to, as it was at the claim; not told to who advances runs.
-    pub run: Option<Arc<run::Model>>,
-}
-
-/// The hand that is busy with a step, until its work is over or this is dropped.
-pub struct Place(Mutex<Option<OwnedSemaphorePermit>>);
-
-impl Place {
-    /// Frees the hand: the work is over and only its record is waited for.
-    pub fn leave(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-impl From<OwnedSemaphorePermit> for Place {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self(Mutex::new(Some(permit)))
-    }
-}
+/// How often a queue looks for ready steps ahead of where it claims.
+const LOOK_AHEAD: Duration = Duration::from_secs(3);
 
 /// The steps of one queue, as apalis sees them.
 pub struct StepBackend {
@@ -75,15 +54,22 @@ impl StepBackend {
         name: &str,
         hands: usize,
     ) -> Self {
-        let (give, taken) = mpsc::channel(hands.max(1));
-        let claiming = Claiming {
-            queue: queue.clone(),
+        let hands = hands.max(1);
+        let (give, taken) = mpsc::channel(hands);
+        let desk = Desk {
+            db: queue.db().clone(),
             heartbeat: heartbeat.clone(),
             owner: owner.to_owned(),
-            name: name.to_owned(),
-            places: Arc::new(Semaphore::new(hands.max(1))),
-            hands: hands.max(1),
+            places: Arc::new(Semaphore::new(hands)),
+            hands,
             give,
+            floor: Arc::default(),
+        };
+        queue.open_desk(name, desk.clone());
+        let claiming = Claiming {
+            queue: queue.clone(),
+            desk,
+            name: name.to_owned(),
         };
         Self {
             queue: queue.clone(),
@@ -96,24 +82,53 @@ impl StepBackend {
 
 struct Claiming {
     queue: Queue,
-    heartbeat: Heartbeat,
-    owner: String,
+    desk: Desk,
     name: String,
-    places: Arc<Semaphore>,
-    hands: usize,
-    give: mpsc::Sender<Taken>,
 }
 
 impl Claiming {
     async fn run(self) {
-        let mut moves = self.queue.moves_of(&self.name);
+        tokio::join!(self.keep_claiming(), self.keep_looking_ahead());
+    }
+
+    /// Lowers the floor to what is ready further ahead and was not told. It takes a small share of the time, however
+    /// long it takes.
+    async fn keep_looking_ahead(&self) {
+        let db = &self.queue.db().read;
+        if self.queue.db().listen.is_none() {
+            return;
+        }
+        let mut pause = LOOK_AHEAD;
+        loop {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.desk.give.closed() => return,
+            }
+            let began = Instant::now();
+            match steps::first_ahead(db, self.queue.now(), &self.name, self.desk.floor.place())
+                .await
+            {
+                Ok(None) => {}
+                Ok(Some(place)) => self.queue.notify_local_of(Moved::Place(&self.name, place)),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, queue = %self.name, "failed to look ahead in `{}`", self.name);
+                }
+            }
+            pause = LOOK_AHEAD.max(began.elapsed() * 20);
+        }
+    }
+
+    async fn keep_claiming(&self) {
+        let queue = &self.queue;
+        let mut moves = queue.moves_of(&self.name);
         let mut keyed_first = false;
-        while !self.give.is_closed() {
+        while !self.desk.give.is_closed() {
             moves.mark_unchanged();
-            let Some(mut places) = self.free_places().await else {
+            let Some(places) = self.desk.wait().await else {
                 return;
             };
-            let wanted = places.num_permits();
+            let wanted = places.count();
             keyed_first = !keyed_first;
             let claimed = match self.claim(wanted, keyed_first).await {
                 Ok(claimed) => claimed,
@@ -124,51 +139,17 @@ impl Claiming {
                 }
             };
             let full = claimed.len() == wanted;
-            let held: Vec<_> = claimed.iter().map(|c| self.heartbeat.hold(c)).collect();
             let runs = self.runs_of(&claimed).await;
-            for (claimed, held) in claimed.into_iter().zip(held) {
-                let Some(place) = places.split(1) else { break };
-                let taken = Taken {
-                    run: runs.get(&claimed.0.run_id).cloned(),
-                    claimed,
-                    held: Arc::new(held),
-                    place: place.into(),
-                };
-                // The channel has room for every place, so only a closed one refuses.
-                if let Err(refused) = self.give.send(taken).await {
-                    let back = [refused.0.claimed];
-                    if let Err(error) = release(&self.queue.db().write, &back).await {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "failed to give a step back"
-                        );
-                    }
-                }
-            }
-            drop(places);
+            let run_of = |claimed: &Claimed| runs.get(&claimed.0.run_id).cloned();
+            places.hand_out(claimed, run_of).await;
             if !full {
                 tokio::select! {
                     _ = moves.changed() => {}
-                    () = sleep(self.queue.settings().poll()) => {}
-                    () = self.give.closed() => {}
+                    () = sleep(queue.settings().poll()) => {}
+                    () = self.desk.give.closed() => {}
                 }
             }
         }
-    }
-
-    /// Waits for a free place, and takes all there are.
-    async fn free_places(&self) -> Option<OwnedSemaphorePermit> {
-        let mut places = tokio::select! {
-            place = self.places.clone().acquire_owned() => place.ok()?,
-            () = self.give.closed() => return None,
-        };
-        while places.num_permits() < self.hands {
-            match self.places.clone().try_acquire_owned() {
-                Ok(more) => places.merge(more),
-                Err(_) => break,
-            }
-        }
-        Some(places)
     }
 
     /// The runs of claimed steps, asked for together; what is not found here is asked for by the step.
@@ -184,16 +165,22 @@ impl Claiming {
 
     /// Claims with and without a concurrency key take turns at being first, so that neither starves the other.
     async fn claim(&self, limit: usize, keyed_first: bool) -> Result<Vec<Claimed>, StoreError> {
-        let db = &self.queue.db().write;
-        let (now, lease_ms) = (self.queue.now(), self.queue.settings().step_lease_ms);
-        let (owner, name) = (&self.owner, &self.name);
+        let queue = &self.queue;
+        let db = &queue.db().write;
+        let (now, lease_ms) = (queue.now(), queue.settings().step_lease_ms);
+        let (owner, name) = (&self.desk.owner, &self.name);
         let mut claimed = Vec::new();
         if keyed_first {
             claimed = claim_keyed(db, now, owner, name, lease_ms, limit).await?;
         }
         let left = limit - claimed.len();
         if left > 0 {
-            let more = claim(db, now, owner, name, lease_ms, left).await;
+            // SQLite leaves no dead entries behind, and tells nobody of places.
+            let floor = match queue.db().listen {
+                Some(_) => &*self.desk.floor,
+                None => &Floor::default(),
+            };
+            let more = claim_from(db, floor, now, owner, name, lease_ms, left).await;
             claimed.extend(or_what_is_taken(more, &claimed)?);
         }
         let left = limit - claimed.len();

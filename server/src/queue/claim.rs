@@ -1,15 +1,18 @@
 //! Taking steps: a claim counts the attempt, raises the fence and starts the lease, all in one statement.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
-use serde_json::json;
+use serde_json::{Value, json};
 use workflows::run::RunFailure;
 
-use crate::store::database::{all, execute, notify, number, skip_locked};
+use crate::store::database::{all, execute, notify, number, one, rows_in, skip_locked, to_json};
 use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
 use crate::store::{StoreError, begin, children, rates, runs, values};
 
 use super::finish;
+use super::floor::Floor;
 
 /// A step in a worker's hands, as it was when it was claimed.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,16 +39,38 @@ pub async fn claim(
     lease_ms: i64,
     limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
+    claim_from(db, &Floor::default(), now, owner, queue, lease_ms, limit).await
+}
+
+/// Claims as [`claim`] does, of what is not further ahead in line than the floor, which is raised by what was taken.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn claim_from(
+    db: &impl ConnectionTrait,
+    floor: &Floor,
+    now: i64,
+    owner: &str,
+    queue: &str,
+    lease_ms: i64,
+    limit: usize,
+) -> Result<Vec<Claimed>, StoreError> {
     // The states are literals: with bound parameters the partial index would go unused.
     let sql = format!(
         "{TAKE} WHERE id IN \
          (SELECT id FROM step WHERE state = 'ready' AND concurrency_key IS NULL AND queue = $1 \
-          AND run_at <= $2 AND attempt < max_attempts ORDER BY {}, run_at, id LIMIT $5 {}) \
+          AND run_at <= $2 AND attempt < max_attempts AND {place} >= $6 \
+          ORDER BY {place}, run_at, id LIMIT $5 {}) \
          RETURNING *",
-        steps::PLACE,
-        skip_locked(db)
+        skip_locked(db),
+        place = steps::PLACE,
     );
-    take(db, &sql, now, owner, queue, lease_ms, limit).await
+    let from = floor.place();
+    let more = values![from];
+    let claimed = take(db, &sql, now, owner, queue, lease_ms, limit, more).await?;
+    floor.claimed(from, now, &claimed, limit);
+    Ok(claimed)
 }
 
 /// Claims up to `limit` ready steps that have a concurrency key, no more of each key than may be worked on at once.
@@ -82,7 +107,7 @@ pub async fn claim_keyed(
         execute(&tx, sql, values![4_180_i64]).await?;
     }
     let sql = keyed_sql(tx.get_database_backend());
-    let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit).await?;
+    let claimed = take(&tx, &sql, now, owner, queue, lease_ms, limit, values![]).await?;
     let taken: Vec<&step::Model> = claimed.iter().map(|claimed| &claimed.0).collect();
     rates::note(&tx, now, &taken).await?;
     tx.commit().await?;
@@ -138,9 +163,66 @@ fn keyed_sql(backend: DbBackend) -> String {
     )
 }
 
+/// Claims the advances of runs that are due, at most `limit`, in the transaction that woke them.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn claim_advances(
+    db: &impl ConnectionTrait,
+    now: i64,
+    owner: &str,
+    lease_ms: i64,
+    runs: &BTreeSet<&str>,
+    limit: usize,
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids: Vec<Value> = runs.iter().map(|id| json!({ "id": id })).collect();
+    let sql = format!(
+        "{TAKE} WHERE id IN (SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
+          WHERE step.position = '@' AND step.state = 'ready' AND step.run_at <= $2 \
+          AND step.attempt < step.max_attempts ORDER BY step.id LIMIT $5 {}) RETURNING *",
+        rows_in(db, 1, &[("id", "text")]),
+        steps::of_step(db)
+    );
+    let ids = to_json("runs", &ids)?;
+    take(db, &sql, now, owner, &ids, lease_ms, limit, values![]).await
+}
+
+/// Claims the advance of a run that nobody works on, in a transaction that goes on with it, and holds the run; `None`
+/// when it was woken or claimed since it was read.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn claim_parked(
+    db: &impl ConnectionTrait,
+    now: i64,
+    owner: &str,
+    lease_ms: i64,
+    parked: &step::Model,
+) -> Result<Option<Claimed>, StoreError> {
+    let sql = format!(
+        "{TAKE} WHERE id = $1 AND state = 'ready' AND wakes = $5 AND fence = $6 RETURNING *"
+    );
+    let id = parked.id.as_str();
+    let values = values![id, now, owner, now + lease_ms, parked.wakes, parked.fence];
+    let claimed: Option<step::Model> = one(db, &sql, values).await?;
+    if claimed.is_some() {
+        // The row of the run before anything is numbered, as everybody takes them.
+        let sql =
+            "UPDATE run SET state = 'running' WHERE id = $1 AND state IN ('running', 'waiting')";
+        execute(db, sql, values![parked.run_id.as_str()]).await?;
+    }
+    Ok(claimed.map(Claimed))
+}
+
 const TAKE: &str = "UPDATE step SET state = 'leased', attempt = attempt + 1, fence = fence + 1, \
     lease_owner = $3, lease_until = $4, started_at = COALESCE(started_at, $2)";
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the values of one statement, in its order"
+)]
 async fn take(
     db: &impl ConnectionTrait,
     sql: &str,
@@ -149,9 +231,11 @@ async fn take(
     queue: &str,
     lease_ms: i64,
     limit: usize,
+    more: Vec<sea_orm::Value>,
 ) -> Result<Vec<Claimed>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values = values![queue, now, owner, now + lease_ms, limit];
+    let mut values = values![queue, now, owner, now + lease_ms, limit];
+    values.extend(more);
     // A statement on its own is a commit of its own.
     #[cfg(test)]
     let place = crate::store::failpoints::Place::here();
@@ -162,8 +246,7 @@ async fn take(
     if !claimed.is_empty() {
         place.after().await;
     }
-    let place = |step: &step::Model| step.run_at - step.priority * 60_000;
-    claimed.sort_by(|a, b| (place(a), a.run_at, &a.id).cmp(&(place(b), b.run_at, &b.id)));
+    claimed.sort_by(|a, b| (a.place(), a.run_at, &a.id).cmp(&(b.place(), b.run_at, &b.id)));
     Ok(claimed.into_iter().map(Claimed).collect())
 }
 
@@ -178,6 +261,11 @@ pub async fn release(db: &impl ConnectionTrait, steps: &[Claimed]) -> Result<(),
                    lease_until = NULL WHERE id = $1 AND fence = $2 AND state = 'leased'";
         execute(db, sql, values![step.id.as_str(), step.fence]).await?;
     }
+    let places = steps
+        .iter()
+        .map(|Claimed(step)| (&*step.queue, step.place()));
+    // Their places are of the past.
+    steps::tell_ready(db, i64::MAX, places).await?;
     notify(db).await
 }
 
@@ -199,10 +287,12 @@ pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, Stor
     let sql = format!(
         "UPDATE step SET state = 'ready', run_at = $1, lease_owner = NULL, lease_until = NULL \
          WHERE id IN (SELECT id FROM step WHERE state = 'leased' AND lease_until <= $1 \
-         AND attempt < max_attempts {}) AND state = 'leased'",
+         AND attempt < max_attempts {}) AND state = 'leased' RETURNING *",
         skip_locked(db)
     );
-    let again = execute(db, &sql, values![now]).await?;
+    let again: Vec<step::Model> = all(db, &sql, values![now]).await?;
+    let places = again.iter().map(|step| (&*step.queue, step.place()));
+    steps::tell_ready(db, now, places).await?;
     let sql = format!(
         "SELECT * FROM step WHERE state = 'leased' AND lease_until <= $1 \
          AND attempt >= max_attempts ORDER BY id {}",
@@ -212,11 +302,11 @@ pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, Stor
     for step in &exhausted {
         give_up(db, now, step).await?;
     }
-    if again > 0 {
+    if !again.is_empty() {
         notify(db).await?;
     }
     Ok(Expired {
-        again,
+        again: again.len() as u64,
         exhausted: exhausted.len() as u64,
     })
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use workflows::run::{CallOutcome, StepFailure};
 use workflows::steps::StepError;
 
-use crate::store::database::{FAR, Moved, execute, notify, notify_of};
+use crate::store::database::{FAR, Moved, execute, notify, notify_of, number};
 use crate::store::steps::{self, step};
 use crate::store::{StoreError, audit, events, journal, queues, values};
 
@@ -28,17 +28,62 @@ pub async fn complete(
     claimed: &Claimed,
     outcome: &CallOutcome,
 ) -> Result<(), StoreError> {
+    end(db, now, claimed, outcome).await?;
+    steps::wake(db, now, &claimed.0.run_id, steps::ADVANCE).await?;
+    tell_end(db, now, claimed, outcome).await
+}
+
+/// Ends a step that is over and answers its call. Its run is to be woken or advanced, and the ending told
+/// ([`tell_end`]), in the same transaction.
+///
+/// # Errors
+///
+/// `Stale` when the step has passed to somebody else; nothing may be recorded then.
+pub async fn end(
+    db: &impl ConnectionTrait,
+    now: i64,
+    claimed: &Claimed,
+    outcome: &CallOutcome,
+) -> Result<(), StoreError> {
     let step = &claimed.0;
-    let sql = "UPDATE step SET state = 'done', share_done = 1, waiting_for = NULL, error = NULL, \
+    let sql = "UPDATE step SET state = $4, error = $5, waiting_for = NULL, \
+               share_done = CASE WHEN $4 = 'done' THEN 1 ELSE share_done END, \
                lease_owner = NULL, lease_until = NULL, ended_at = $3 \
                WHERE id = $1 AND fence = $2 AND state = 'leased'";
-    let values = values![step.id.as_str(), step.fence, now];
+    let (state, error) = match outcome {
+        CallOutcome::Ok(_) => ("done", None),
+        CallOutcome::Err(failure) => {
+            let error = format!("{}: {}", failure.code, failure.message);
+            ("failed", Some(error))
+        }
+    };
+    let values = values![step.id.as_str(), step.fence, now, state, error];
     if execute(db, sql, values).await? == 0
         || !journal::answer(db, now, &step.run_id, &step.position, outcome).await?
     {
         return Err(claimed.stale());
     }
-    tell(db, now, step, "step.done", &json!({})).await
+    Ok(())
+}
+
+/// Tells that a step ended: the fact, the audit, and the queue's count. Last in a transaction, as it is numbered.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn tell_end(
+    db: &impl ConnectionTrait,
+    now: i64,
+    claimed: &Claimed,
+    outcome: &CallOutcome,
+) -> Result<(), StoreError> {
+    match outcome {
+        CallOutcome::Ok(_) => tell(db, now, &claimed.0, "step.done", &json!({})).await,
+        CallOutcome::Err(failure) => {
+            let detail = json!({ "code": failure.code, "message": failure.message });
+            tell(db, now, &claimed.0, "step.failed", &detail).await
+        }
+    }
 }
 
 /// The answer of a step whose attempt failed, if it is not to be tried again.
@@ -132,19 +177,9 @@ pub(super) async fn end_failed(
     message: &str,
     retryable: bool,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE step SET state = 'failed', waiting_for = NULL, error = $3, \
-               lease_owner = NULL, lease_until = NULL, ended_at = $4 \
-               WHERE id = $1 AND fence = $2 AND state = 'leased'";
-    let text = format!("{code}: {message}");
-    let values = values![step.id.as_str(), step.fence, text, now];
+    let claimed = Claimed(step.clone());
     let outcome = CallOutcome::Err(failure(step, code, message, retryable));
-    if execute(db, sql, values).await? == 0
-        || !journal::answer(db, now, &step.run_id, &step.position, &outcome).await?
-    {
-        return Err(Claimed(step.clone()).stale());
-    }
-    let detail = json!({ "code": code, "message": message });
-    tell(db, now, step, "step.failed", &detail).await
+    complete(db, now, &claimed, &outcome).await
 }
 
 /// Leaves a step until somebody wakes it; the attempt does not count. If it was woken since it was claimed it is
@@ -188,7 +223,7 @@ pub enum Advance {
 }
 
 /// Ends an advance of a run. If the run was woken since the advance was claimed it is ready again at once, so what
-/// arrived meanwhile is not missed.
+/// arrived meanwhile is not missed: then, or when it is due already, the answer is `true`.
 ///
 /// # Errors
 ///
@@ -198,32 +233,34 @@ pub async fn advance(
     now: i64,
     claimed: &Claimed,
     left: Advance,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let step = &claimed.0;
-    let touched = match left {
+    let next = match left {
         Advance::Until(due) => {
             let sql = "UPDATE step SET state = 'ready', attempt = 0, error = NULL, waiting_for = NULL, \
                        run_at = CASE WHEN wakes > $3 THEN $4 ELSE $5 END, lease_owner = NULL, \
-                       lease_until = NULL WHERE id = $1 AND fence = $2 AND state = 'leased'";
+                       lease_until = NULL WHERE id = $1 AND fence = $2 AND state = 'leased' \
+                       RETURNING run_at AS n";
             let due = due.unwrap_or(FAR);
             let values = values![step.id.as_str(), step.fence, step.wakes, now, due];
-            execute(db, sql, values).await?
+            number(db, sql, values).await?
         }
         Advance::Over => {
             let sql = "UPDATE step SET state = 'done', error = NULL, lease_owner = NULL, \
                        lease_until = NULL, ended_at = $3 \
-                       WHERE id = $1 AND fence = $2 AND state = 'leased'";
-            let values = values![step.id.as_str(), step.fence, now];
-            execute(db, sql, values).await?
+                       WHERE id = $1 AND fence = $2 AND state = 'leased' RETURNING CAST($4 AS BIGINT) AS n";
+            let values = values![step.id.as_str(), step.fence, now, FAR];
+            number(db, sql, values).await?
         }
     };
-    if touched == 0 {
-        return Err(claimed.stale());
+    let again = next.ok_or_else(|| claimed.stale())? <= now;
+    if again {
+        notify_of(db, Moved::Queue(steps::RUNS)).await?;
     }
-    notify_of(db, Moved::Queue(steps::RUNS)).await
+    Ok(again)
 }
 
-/// Wakes the run of a step that ended, and records the fact and the audit.
+/// Records the fact and the audit of an ending.
 async fn tell(
     db: &impl ConnectionTrait,
     now: i64,
@@ -231,11 +268,10 @@ async fn tell(
     name: &str,
     more: &Value,
 ) -> Result<(), StoreError> {
-    steps::wake(db, now, &step.run_id, steps::ADVANCE).await?;
     let detail = finisher::detail(step, more);
     events::record(db, now, name, &step.id, &detail).await?;
     let actor = step.lease_owner.as_deref().unwrap_or("server");
-    audit::record(db, now, actor, name, &step.id, &detail).await?;
+    audit::record_next(db, now, actor, name, &step.id, &detail).await?;
     let ends = match name {
         "step.done" => queues::Ends { done: 1, failed: 0 },
         _ => queues::Ends { done: 0, failed: 1 },
@@ -249,7 +285,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::queue::{Expired, Heartbeat, claim, claim_keyed, expire, release};
+    use crate::queue::{
+        Expired, Floor, Heartbeat, claim, claim_from, claim_keyed, claim_parked, expire, release,
+    };
     use crate::store::database::number;
     use crate::store::journal::NewEntry;
     use crate::store::steps::NewStep;
@@ -262,12 +300,14 @@ mod tests {
         a_step_is_completed_once,
         a_wake_up_during_an_advance_is_not_lost,
         a_wake_up_before_the_parking_is_not_lost,
+        an_advance_that_was_woken_is_not_gone_on_with,
         a_step_nobody_finishes_is_tried_as_often_as_allowed,
         a_failed_attempt_waits_before_the_next,
         a_step_given_back_was_not_attempted,
         a_heartbeat_keeps_a_lease_and_hears_of_its_loss,
         urgent_steps_come_first,
         what_waits_long_enough_is_first,
+        what_became_ready_further_ahead_is_found,
         no_more_of_a_key_are_at_work_than_may_be,
     );
 
@@ -287,6 +327,7 @@ mod tests {
             concurrency_key: None,
             concurrency_limit: 1,
             idempotency_key: None,
+            lease: None,
         };
         let entry = NewEntry {
             position,
@@ -436,6 +477,30 @@ mod tests {
         assert_eq!(steps::at(db, &run, "1").await.unwrap().attempt, 0);
     }
 
+    async fn an_advance_that_was_woken_is_not_gone_on_with(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        let db = &f.db.write;
+        let advancing = take(&f, steps::RUNS).await.unwrap();
+        let at = async || steps::at(db, &run, steps::ADVANCE).await.unwrap();
+        let gone_on = async |parked: &step::Model| {
+            let claimed = claim_parked(db, f.now(), "w", LEASE, parked).await;
+            claimed.unwrap().map(|claimed| claimed.0.fence)
+        };
+        let taken = at().await;
+        assert_eq!(gone_on(&taken).await, None, "somebody advances it");
+        advance(db, f.now(), &advancing, Advance::Until(None))
+            .await
+            .unwrap();
+        let parked = at().await;
+        steps::wake(db, f.now(), &run, steps::ADVANCE)
+            .await
+            .unwrap();
+        assert_eq!(gone_on(&parked).await, None);
+        let parked = at().await;
+        assert_eq!(gone_on(&parked).await, Some(parked.fence + 1));
+        assert_eq!(gone_on(&parked).await, None, "once");
+    }
+
     async fn a_step_nobody_finishes_is_tried_as_often_as_allowed(f: Fresh) {
         let run = one_step(&f).await;
         for attempt in 1..=3 {
@@ -537,6 +602,36 @@ mod tests {
         let claimed = claim(db, f.now(), "w", "io", LEASE, 9).await.unwrap();
         let order: Vec<&str> = claimed.iter().map(|c| c.0.position.as_str()).collect();
         assert_eq!(order, ["2", "1", "3"], "a point is worth a minute");
+    }
+
+    async fn what_became_ready_further_ahead_is_found(f: Fresh) {
+        let run = f.start("fn run(event) { }", Value::Null).await;
+        let (db, floor) = (&f.db.write, Floor::default());
+        let take = async |limit: usize| -> Vec<String> {
+            let claimed = claim_from(db, &floor, f.now(), "w", "io", LEASE, limit).await;
+            let positions = claimed.unwrap().into_iter().map(|c| c.0.position);
+            positions.collect()
+        };
+        step(&f, &run, "1", 0).await;
+        f.advance(1);
+        step(&f, &run, "2", 0).await;
+        assert_eq!(take(1).await, ["1"]);
+        assert_eq!(
+            take(9).await,
+            ["2"],
+            "what is left behind the last taken is not passed over"
+        );
+        f.advance(5_000);
+        assert_eq!(take(9).await, [""; 0]);
+        step(&f, &run, "3", 0).await;
+        step(&f, &run, "4", 7).await;
+        assert_eq!(take(9).await, ["3"]);
+        let ahead = || steps::first_ahead(db, f.now(), "io", floor.place());
+        let place = f.now() - 7 * 60_000;
+        assert_eq!(ahead().await.unwrap(), Some(place));
+        floor.lower(place);
+        assert_eq!(ahead().await.unwrap(), None);
+        assert_eq!(take(9).await, ["4"]);
     }
 
     async fn keyed(f: &Fresh, run: &str, position: &str, key: &str, limit: i64) {

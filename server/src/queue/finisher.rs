@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,8 @@ use crate::store::events::NewFact;
 use crate::store::steps::{RUNS, step};
 use crate::store::{StoreError, audit, begin, events, queues, steps, values};
 
-use super::claim::Claimed;
+use super::claim::{Claimed, claim_advances};
+use super::desk::PutBy;
 use super::finish;
 use super::listen::Queue;
 
@@ -91,18 +92,28 @@ async fn keep_recording(queue: Queue, mut take: mpsc::Receiver<Ended>) {
     while take.recv_many(&mut ended, BATCH).await > 0 {
         let all: Vec<&Ended> = ended.iter().collect();
         let freed: BTreeSet<String> = keyed_queues(&all).into_iter().map(str::to_owned).collect();
-        record(&queue, &mut ended).await;
+        if record(&queue, &mut ended).await == Advances::Wait {
+            queue.notify_local_of(Moved::Queue(RUNS));
+        }
         for name in &freed {
             queue.notify_local_of(Moved::Queue(name));
         }
-        queue.notify_local_of(Moved::Queue(RUNS));
         queue.notify_local_of(Moved::Fact);
     }
 }
 
-async fn record(queue: &Queue, ended: &mut Vec<Ended>) {
+/// What became of the runs whose steps ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Advances {
+    /// A hand here goes on with each.
+    InHand,
+    /// Some wait to be claimed.
+    Wait,
+}
+
+async fn record(queue: &Queue, ended: &mut Vec<Ended>) -> Advances {
     match record_together(queue, ended).await {
-        Ok(mut accepted) => {
+        Ok((mut accepted, advances)) => {
             for Ended { claimed, told, .. } in ended.drain(..) {
                 // Whoever asked may be gone; what is recorded stays recorded.
                 let id = claimed.0.id.as_str();
@@ -116,10 +127,12 @@ async fn record(queue: &Queue, ended: &mut Vec<Ended>) {
                     false => Err(claimed.stale()),
                 });
             }
+            advances
         }
         Err(error) if ended.len() == 1 => {
             let told = ended.remove(0).told;
             let _ = told.send(Err(error));
+            Advances::Wait
         }
         Err(error) => {
             let count = ended.len();
@@ -128,6 +141,7 @@ async fn record(queue: &Queue, ended: &mut Vec<Ended>) {
                 count, "failed to record {count} endings together; recording them one by one"
             );
             record_one_by_one(queue, ended).await;
+            Advances::Wait
         }
     }
 }
@@ -173,13 +187,15 @@ async fn record_alone(
     Ok(())
 }
 
-/// Records all in one transaction; gives the fences of the steps, by id, whose ending was accepted.
+/// Records all in one transaction, and claims the advances of their runs in it where a hand here is free; gives the
+/// fences of the steps, by id, whose ending was accepted.
 async fn record_together(
     queue: &Queue,
     ended: &[Ended],
-) -> Result<BTreeMap<String, i64>, StoreError> {
+) -> Result<(BTreeMap<String, i64>, Advances), StoreError> {
     let now = queue.now();
     let tx = begin(&queue.db().write).await?;
+    by_index(&tx).await?;
     let accepted = end_steps(&tx, now, ended).await?;
     let mut kept: Vec<&Ended> = Vec::with_capacity(accepted.len());
     let mut seen = BTreeSet::new();
@@ -189,17 +205,57 @@ async fn record_together(
             kept.push(one);
         }
     }
-    if !kept.is_empty() {
-        answer_calls(&tx, now, &kept).await?;
-        for name in keyed_queues(&kept) {
-            notify_of(&tx, Moved::Queue(name)).await?;
-        }
-        let runs = kept.iter().map(|one| one.claimed.0.run_id.as_str());
-        steps::wake_runs(&tx, now, &runs.collect()).await?;
-        tell(&tx, now, &kept).await?;
+    if kept.is_empty() {
+        tx.commit().await?;
+        return Ok((accepted, Advances::InHand));
     }
+    answer_calls(&tx, now, &kept).await?;
+    for name in keyed_queues(&kept) {
+        notify_of(&tx, Moved::Queue(name)).await?;
+    }
+    let runs = kept.iter().map(|one| one.claimed.0.run_id.as_str());
+    let runs: BTreeSet<&str> = runs.collect();
+    steps::wake_runs(&tx, now, &runs).await?;
+    let (hands, advances) = claim_woken(&tx, queue, now, &runs).await?;
+    if advances.len() < runs.len() {
+        notify_of(&tx, Moved::Queue(RUNS)).await?;
+    }
+    let left = match advances.len() < runs.len() {
+        true => Advances::Wait,
+        false => Advances::InHand,
+    };
+    tell(&tx, now, &kept).await?;
     tx.commit().await?;
-    Ok(accepted)
+    if let Some(hands) = hands {
+        hands.hand_out(advances, |_| None).await;
+    }
+    Ok((accepted, left))
+}
+
+/// Has Postgres look for each row by its index. The plans of statements are kept, and one that was made while a table was
+/// small would read all of it ever after.
+async fn by_index(db: &impl ConnectionTrait) -> Result<(), StoreError> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        let sql = "SELECT set_config('enable_hashjoin', 'off', TRUE), set_config('enable_mergejoin', 'off', TRUE), \
+                   set_config('enable_seqscan', 'off', TRUE), set_config('enable_bitmapscan', 'off', TRUE)";
+        execute(db, sql, values![]).await?;
+    }
+    Ok(())
+}
+
+/// Claims the advances of woken runs for the hands that are free here.
+async fn claim_woken(
+    db: &impl ConnectionTrait,
+    queue: &Queue,
+    now: i64,
+    runs: &BTreeSet<&str>,
+) -> Result<(Option<PutBy>, Vec<Claimed>), StoreError> {
+    let Some(hands) = queue.put_by(RUNS, runs.len()) else {
+        return Ok((None, Vec::new()));
+    };
+    let lease_ms = queue.settings().step_lease_ms;
+    let advances = claim_advances(db, now, hands.owner(), lease_ms, runs, hands.count()).await?;
+    Ok((Some(hands), advances))
 }
 
 /// The queues in which a concurrency key is free again.
@@ -404,6 +460,7 @@ mod tests {
                 concurrency_key: None,
                 concurrency_limit: 1,
                 idempotency_key: None,
+                lease: None,
             })
             .collect();
         steps::insert_all(db, f.now(), &new).await.unwrap();

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sea_orm::Value;
+use serde::Serialize;
 use tracing::{debug, warn};
 
-use crate::store::database::all;
+use crate::store::database::{all, rows_in, to_json};
 use crate::store::steps::of_step;
 use crate::store::{Database, StoreError, values};
 
@@ -138,26 +138,44 @@ impl Heartbeat {
     }
 
     async fn renew(&self, held: &[(String, Arc<Lease>)]) -> Result<(), StoreError> {
-        let until = (self.clock)() + self.settings.step_lease_ms;
-        let mut values: Vec<Value> = values![until];
-        let mut rows = Vec::with_capacity(held.len());
-        for (id, lease) in held {
-            let n = values.len();
-            let (share, phase) = lock(&lease.progress).clone();
-            values.extend(values![id.as_str(), lease.fence, share, phase]);
-            rows.push(format!("(${}, ${}, ${}, ${})", n + 1, n + 2, n + 3, n + 4));
+        #[derive(Serialize)]
+        struct Beat<'a> {
+            id: &'a str,
+            fence: i64,
+            share: f64,
+            phase: String,
         }
+        let until = (self.clock)() + self.settings.step_lease_ms;
+        let beats: Vec<Beat<'_>> = held
+            .iter()
+            .map(|(id, lease)| {
+                let (share, phase) = lock(&lease.progress).clone();
+                let fence = lease.fence;
+                Beat {
+                    id,
+                    fence,
+                    share,
+                    phase,
+                }
+            })
+            .collect();
+        let columns = [
+            ("id", "text"),
+            ("fence", "bigint"),
+            ("share", "double precision"),
+            ("phase", "text"),
+        ];
         let sql = format!(
-            "WITH beat (id, fence, share, phase) AS (VALUES {}), \
-             held AS (SELECT step.id AS id FROM step JOIN beat ON step.id = beat.id \
-             AND step.fence = beat.fence WHERE step.state = 'leased' ORDER BY step.id {}) \
-             UPDATE step SET lease_until = $1, share_done = beat.share, phase = beat.phase \
-             FROM beat JOIN held ON held.id = beat.id WHERE step.id = beat.id \
-             AND step.fence = beat.fence AND step.state = 'leased' \
+            "WITH held AS (SELECT step.id AS id, step.fence AS fence, f.share AS share, f.phase AS phase \
+             FROM step JOIN {} ON step.id = f.id AND step.fence = f.fence \
+             WHERE step.state = 'leased' ORDER BY step.id {}) \
+             UPDATE step SET lease_until = $1, share_done = held.share, phase = held.phase \
+             FROM held WHERE step.id = held.id AND step.fence = held.fence AND step.state = 'leased' \
              RETURNING step.id AS id, step.cancel_requested AS stop",
-            rows.join(", "),
+            rows_in(&self.db.heartbeat, 2, &columns),
             of_step(&self.db.heartbeat)
         );
+        let values = values![until, to_json("heartbeat", &beats)?];
         let alive: Vec<Alive> = all(&self.db.heartbeat, &sql, values).await?;
         let alive: HashMap<String, bool> = alive.into_iter().map(|a| (a.id, a.stop)).collect();
         for (id, lease) in held {

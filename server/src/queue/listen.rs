@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use workflows::build::fit::Capabilities;
 
 use crate::store::database::{BUILDS, Moved};
 use crate::store::{Database, StoreError, builds, events, rules};
 
+use super::desk::{Desk, PutBy};
 use super::line::{Line, Seen};
 use super::settings::{Clock, LeaseSettings};
 
@@ -30,11 +31,15 @@ struct Inner {
     events: broadcast::Sender<i64>,
     line: Line,
     claims: Semaphore,
+    desks: Mutex<BTreeMap<String, Desk>>,
 }
 
 /// How many cells try for a build at once. When a whole hall comes back at once its cells queue up here, and leave
 /// connections to the database for everybody else.
 const CLAIMS_AT_ONCE: usize = 4;
+
+/// How long a hand is waited for that may be free in a moment.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How often it looks for new facts by itself; it is woken by whatever moves, so this only covers a lost wake-up.
 const LOOK: Duration = Duration::from_millis(1_000);
@@ -52,6 +57,7 @@ impl Queue {
             events: broadcast::channel(1_024).0,
             line: Line::new(),
             claims: Semaphore::new(CLAIMS_AT_ONCE),
+            desks: Mutex::default(),
         }))
     }
 
@@ -87,14 +93,21 @@ impl Queue {
     /// Tells those in this process who wait for what moved. Call it after the commit.
     pub(crate) fn notify_local_of(&self, moved: Moved<'_>) {
         let tell = |sender: &watch::Sender<u64>| sender.send_modify(|n| *n = n.wrapping_add(1));
-        if !matches!(moved, Moved::Queue(_)) {
+        if let Moved::Place(name, place) = moved
+            && let Some(desk) = lock(&self.0.desks).get(name)
+        {
+            desk.floor.lower(place);
+        }
+        if !matches!(moved, Moved::Queue(_) | Moved::Place(..)) {
             tell(&self.0.moved);
         }
         let queues = lock(&self.0.queues);
         match moved {
             Moved::Fact => {}
             Moved::Anything => queues.values().for_each(tell),
-            Moved::Queue(name) => queues.get(name).into_iter().for_each(tell),
+            Moved::Queue(name) | Moved::Place(name, _) => {
+                queues.get(name).into_iter().for_each(tell);
+            }
         }
     }
 
@@ -113,6 +126,26 @@ impl Queue {
             .entry(name.to_owned())
             .or_insert_with(|| watch::channel(0).0);
         sender.subscribe()
+    }
+
+    /// Says where the steps of a queue go in this process from now on.
+    pub(super) fn open_desk(&self, name: &str, desk: Desk) {
+        lock(&self.0.desks).insert(name.to_owned(), desk);
+    }
+
+    /// Puts by hands of this process for steps of a queue which a transaction is about to claim, at most `wanted`;
+    /// `None` when no hand is free or none here works on that queue.
+    #[must_use]
+    pub fn put_by(&self, name: &str, wanted: usize) -> Option<PutBy> {
+        let desk = lock(&self.0.desks).get(name).cloned();
+        desk?.put_by(wanted)
+    }
+
+    /// Puts by one hand as [`Queue::put_by`] does, and waits a moment for it: the workers of a queue hold all free hands
+    /// while they look for steps.
+    pub async fn put_by_soon(&self, name: &str) -> Option<PutBy> {
+        let desk = lock(&self.0.desks).get(name).cloned()?;
+        timeout(SOON, desk.wait_for_one()).await.ok()?
     }
 
     /// The number of the latest recorded fact, each time there is a later one.
@@ -299,6 +332,7 @@ mod tests {
                 Moved::Anything => "",
                 Moved::Fact => "fact",
                 Moved::Queue(name) => &format!("queue:{name}"),
+                Moved::Place(name, place) => &format!("place:{place}:{name}"),
             };
             assert_eq!(Moved::of(payload), moved);
             queue.notify_local_of(moved);
@@ -309,6 +343,7 @@ mod tests {
             })
         };
         assert_eq!(woken(Moved::Queue("io")), [false, true, false]);
+        assert_eq!(woken(Moved::Place("io", -5)), [false, true, false]);
         assert_eq!(woken(Moved::Fact), [true, false, false]);
         assert_eq!(woken(Moved::Anything), [true, true, true]);
         assert_eq!(woken(Moved::Queue("nobody's")), [false, false, false]);

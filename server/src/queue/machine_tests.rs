@@ -131,6 +131,7 @@ impl<'a> Case<'a> {
             concurrency_key: None,
             concurrency_limit: 1,
             idempotency_key: None,
+            lease: None,
         };
         steps::insert(db, now, &new).await.unwrap();
         let id = steps::at(db, &run, "1").await.unwrap().id;

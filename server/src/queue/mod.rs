@@ -2,8 +2,10 @@
 
 mod backend;
 mod claim;
+mod desk;
 mod finish;
 mod finisher;
+mod floor;
 mod heartbeat;
 mod line;
 mod listen;
@@ -13,10 +15,17 @@ mod machine_tests;
 mod rate_tests;
 mod settings;
 
-pub use backend::{Place, StepBackend, Taken};
-pub use claim::{Claimed, Expired, claim, claim_keyed, expire, release};
-pub use finish::{Advance, Finished, advance, answer_if_over, complete, fail, hold, park};
+pub use backend::StepBackend;
+pub use claim::{
+    Claimed, Expired, claim, claim_advances, claim_from, claim_keyed, claim_parked, expire, release,
+};
+pub use desk::{Place, PutBy, Taken};
+pub use finish::{
+    Advance, Finished, advance, answer_if_over, complete, end, fail, hold, park, tell_end,
+};
 pub use finisher::{Finisher, Recording};
+pub use floor::Floor;
+pub(crate) use floor::RECENT_MS;
 pub use heartbeat::{Heartbeat, Held};
 pub use listen::Queue;
 pub use settings::{Clock, LeaseSettings};

@@ -60,6 +60,7 @@ async fn step(f: &Fresh, run: &str, new: New<'_>) {
         concurrency_key: new.concurrency.map(|(key, _)| key),
         concurrency_limit: new.concurrency.map_or(1, |(_, limit)| limit),
         idempotency_key: None,
+        lease: None,
     };
     let tx = begin(&f.db.write).await.unwrap();
     journal::append(&tx, f.now(), run, &[entry]).await.unwrap();

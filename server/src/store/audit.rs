@@ -30,6 +30,18 @@ pub async fn record(
     detail: &Value,
 ) -> Result<(), StoreError> {
     events::in_order(db).await?;
+    record_next(db, now, actor, verb, subject, detail).await
+}
+
+/// Records a deed as [`record`] does, in a transaction that recorded a fact before and so is in order already.
+pub(crate) async fn record_next(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    verb: &str,
+    subject: &str,
+    detail: &Value,
+) -> Result<(), StoreError> {
     let before = last_hash(db).await?;
     let detail = to_json("audit detail", detail)?;
     let hash = link(&before, now, [actor, verb, subject, &detail]);

@@ -12,6 +12,7 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -19,6 +20,9 @@ use super::transaction::DatabaseTransaction;
 
 /// A moment so far away that what is parked until then moves only when it is woken.
 pub const FAR: i64 = 253_402_300_799_000;
+
+/// A connection that was not used for so long may have been lost without anybody noticing.
+const RESTED: Duration = Duration::from_millis(500);
 
 /// The connections of one process to its database.
 #[derive(Clone, Debug)]
@@ -117,6 +121,13 @@ impl Database {
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(5))
+                // A connection is tested when it has rested, not each time it is taken: that is a round trip.
+                .test_before_acquire(false)
+                .before_acquire(|connection, about| {
+                    Box::pin(async move {
+                        Ok(about.idle_for < RESTED || connection.ping().await.is_ok())
+                    })
+                })
         };
         let main = pool(10).connect_with(options.clone()).await?;
         let postgres = SqlxPostgresConnector::from_sqlx_postgres_pool;
@@ -414,26 +425,38 @@ pub(crate) enum Moved<'a> {
     Fact,
     /// A step of this queue became ready; only its workers look.
     Queue(&'a str),
+    /// The same, and it stands at this place in line, further ahead than its workers look by themselves.
+    Place(&'a str, i64),
 }
 
 impl<'a> Moved<'a> {
     const FACT: &'static str = "fact";
     const QUEUE: &'static str = "queue:";
+    const PLACE: &'static str = "place:";
 
     fn payload(self) -> String {
         match self {
             Self::Anything => String::new(),
             Self::Fact => Self::FACT.to_owned(),
             Self::Queue(name) => format!("{}{name}", Self::QUEUE),
+            Self::Place(name, place) => format!("{}{place}:{name}", Self::PLACE),
         }
     }
 
     /// What a payload says; of what is not understood anything may have moved.
     pub(crate) fn of(payload: &'a str) -> Self {
-        match payload.strip_prefix(Self::QUEUE) {
-            Some(name) => Self::Queue(name),
-            None if payload == Self::FACT => Self::Fact,
-            None => Self::Anything,
+        if let Some(name) = payload.strip_prefix(Self::QUEUE) {
+            return Self::Queue(name);
+        }
+        let placed = payload.strip_prefix(Self::PLACE);
+        if let Some((place, name)) = placed.and_then(|text| text.split_once(':'))
+            && let Ok(place) = place.parse()
+        {
+            return Self::Place(name, place);
+        }
+        match payload == Self::FACT {
+            true => Self::Fact,
+            false => Self::Anything,
         }
     }
 }

@@ -554,6 +554,7 @@ pub(super) mod tests {
             concurrency_key: None,
             concurrency_limit: 1,
             idempotency_key: None,
+            lease: None,
         };
         steps::insert(db, f.now(), &step).await.unwrap();
         let order = NewBuild {

@@ -245,6 +245,9 @@ pub async fn withdraw_calls(
     id: &str,
     positions: &[String],
 ) -> Result<(), StoreError> {
+    if positions.is_empty() {
+        return Ok(());
+    }
     // Table by table, in the order `withdraw` keeps.
     for position in positions {
         builds::cancel(db, now, id, Some(position)).await?;

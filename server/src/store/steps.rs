@@ -2,13 +2,16 @@
 //!
 //! Claiming, renewing and finishing are the queue's; here are the rows and what may be done without a lease.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::Serialize;
 
-use super::database::{FAR, Moved, execute, for_update, notify, notify_of, one, rows_in, to_json};
+use super::database::{
+    FAR, Moved, all, execute, for_update, notify, notify_of, number, one, rows_in, to_json,
+};
 use super::{StoreError, new_id};
+use crate::queue::RECENT_MS;
 
 /// The position of the row that stands for the run's own advancement.
 pub const ADVANCE: &str = "@";
@@ -90,6 +93,20 @@ pub struct NewStep<'a> {
     pub concurrency_limit: i64,
     /// Steps of the same kind with this key have one result.
     pub idempotency_key: Option<&'a str>,
+    /// Its lease, if it is claimed as it is queued; not for one with a concurrency key.
+    #[serde(flatten)]
+    pub lease: Option<NewLease<'a>>,
+}
+
+/// A lease that begins as its step is queued.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NewLease<'a> {
+    /// Who works on it.
+    #[serde(rename = "lease_owner")]
+    pub owner: &'a str,
+    /// Until when, unless it is renewed.
+    #[serde(rename = "lease_until")]
+    pub until: i64,
 }
 
 /// Queues a step, ready at once; the same position is queued once.
@@ -98,7 +115,8 @@ pub async fn insert(
     now: i64,
     new: &NewStep<'_>,
 ) -> Result<(), StoreError> {
-    insert_all(db, now, std::slice::from_ref(new)).await
+    insert_all(db, now, std::slice::from_ref(new)).await?;
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -109,12 +127,14 @@ struct Queued<'a> {
     new: &'a NewStep<'a>,
 }
 
-/// Queues steps in their order, ready at once, in one statement; the same position is queued once.
+/// Queues steps in their order, in one statement; the same position is queued once.
+///
+/// Those with a lease are claimed and given back; the others are ready at once.
 pub async fn insert_all(
     db: &impl ConnectionTrait,
     now: i64,
     new: &[NewStep<'_>],
-) -> Result<(), StoreError> {
+) -> Result<Vec<step::Model>, StoreError> {
     let rows: Vec<Queued<'_>> = (new.iter().enumerate())
         .map(|(n, new)| Queued {
             n,
@@ -137,23 +157,70 @@ pub async fn insert_all(
         ("concurrency_key", "text"),
         ("concurrency_limit", "bigint"),
         ("idempotency_key", "text"),
+        ("lease_owner", "text"),
+        ("lease_until", "bigint"),
     ];
+    // A step that is leased as it is queued looks as if it had been claimed a moment later.
+    let leased =
+        |yes: &str, no: &str| format!("CASE WHEN f.lease_owner IS NULL THEN {no} ELSE {yes} END");
     let sql = format!(
-        "INSERT INTO step (id, run_id, position, kind, queue, priority, run_at, state, \
+        "INSERT INTO step (id, run_id, position, kind, queue, priority, run_at, \
          max_attempts, backoff_ms, deadline, input, created_at, concurrency_key, \
-         concurrency_limit, idempotency_key) \
-         SELECT f.id, f.run, f.position, f.kind, f.queue, f.priority, $1, 'ready', \
+         concurrency_limit, idempotency_key, lease_owner, lease_until, state, attempt, fence, started_at) \
+         SELECT f.id, f.run, f.position, f.kind, f.queue, f.priority, $1, \
          f.max_attempts, f.backoff_ms, f.deadline, f.input, $1, f.concurrency_key, \
-         f.concurrency_limit, f.idempotency_key FROM {} WHERE TRUE ORDER BY f.n \
-         ON CONFLICT (run_id, position) DO NOTHING",
+         f.concurrency_limit, f.idempotency_key, f.lease_owner, f.lease_until, {}, {}, {}, {} \
+         FROM {} WHERE TRUE ORDER BY f.n ON CONFLICT (run_id, position) DO NOTHING RETURNING *",
+        leased("'leased'", "'ready'"),
+        leased("1", "0"),
+        leased("1", "0"),
+        leased("$1", "NULL"),
         rows_in(db, 2, &columns)
     );
-    execute(db, &sql, values![now, to_json("steps", &rows)?]).await?;
-    let queues: BTreeSet<&str> = new.iter().map(|new| new.queue).collect();
-    for queue in queues {
-        notify_of(db, Moved::Queue(queue)).await?;
+    let values = values![now, to_json("steps", &rows)?];
+    let queued: Vec<step::Model> = all(db, &sql, values).await?;
+    let (leased, ready): (Vec<_>, Vec<_>) =
+        (queued.into_iter()).partition(|step| step.lease_owner.is_some());
+    let places = ready.iter().map(|step| (&*step.queue, step.place()));
+    tell_ready(db, now, places).await?;
+    Ok(leased)
+}
+
+/// Tells the workers of queues that steps became ready, given by their queue and [`PLACE`], and where in line, if that
+/// is further ahead than where they look by themselves.
+pub(crate) async fn tell_ready(
+    db: &impl ConnectionTrait,
+    now: i64,
+    ready: impl Iterator<Item = (&str, i64)>,
+) -> Result<(), StoreError> {
+    let mut first: BTreeMap<&str, i64> = BTreeMap::new();
+    for (queue, place) in ready {
+        let first = first.entry(queue).or_insert(place);
+        *first = place.min(*first);
+    }
+    for (queue, place) in first {
+        let ahead = place < now - RECENT_MS;
+        let moved = match ahead {
+            true => Moved::Place(queue, place),
+            false => Moved::Queue(queue),
+        };
+        notify_of(db, moved).await?;
     }
     Ok(())
+}
+
+/// The first place in line ahead of another where a step without a concurrency key is ready and due.
+pub(crate) async fn first_ahead(
+    db: &impl ConnectionTrait,
+    now: i64,
+    queue: &str,
+    place: i64,
+) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT {PLACE} AS n FROM step WHERE state = 'ready' AND concurrency_key IS NULL \
+         AND queue = $1 AND {PLACE} < $2 AND run_at <= $3 AND attempt < max_attempts ORDER BY {PLACE}, run_at, id LIMIT 1"
+    );
+    number(db, &sql, values![queue, place, now]).await
 }
 
 /// Queues a run's own advancement.
@@ -175,6 +242,7 @@ pub async fn insert_advance(
         concurrency_key: None,
         concurrency_limit: 1,
         idempotency_key: None,
+        lease: None,
     };
     insert(db, now, &new).await
 }
@@ -189,9 +257,11 @@ pub async fn wake(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE step SET wakes = wakes + 1, \
                run_at = CASE WHEN state = 'ready' AND run_at > $3 THEN $3 ELSE run_at END \
-               WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased')";
-    execute(db, sql, values![run, position, now]).await?;
+               WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased') RETURNING *";
+    let woken: Option<step::Model> = one(db, sql, values![run, position, now]).await?;
     if position != ADVANCE {
+        let places = woken.iter().map(|step| (&*step.queue, step.place()));
+        tell_ready(db, now, places).await?;
         return notify(db).await;
     }
     let sql = "UPDATE run SET state = 'running' WHERE id = $1 AND state = 'waiting'";
@@ -199,7 +269,7 @@ pub async fn wake(
     notify_of(db, Moved::Queue(RUNS)).await
 }
 
-/// Lets many runs be advanced now, as [`wake`] does one.
+/// Lets many runs be advanced now, as [`wake`] does one; it is told to nobody, as the caller may claim them itself.
 pub async fn wake_runs(
     db: &impl ConnectionTrait,
     now: i64,
@@ -226,7 +296,7 @@ pub async fn wake_runs(
         rows_in(db, 1, &[("id", "text")])
     );
     execute(db, &sql, values![woken]).await?;
-    notify_of(db, Moved::Queue(RUNS)).await
+    Ok(())
 }
 
 /// `FOR UPDATE` of the steps alone in a statement that joins them with others, where the database has it.
@@ -284,6 +354,15 @@ pub async fn at(
     row.ok_or_else(|| StoreError::unknown("step", format!("{run}/{position}")))
 }
 
+/// The steps of a run that have not ended, its own advancement among them.
+pub async fn open_of_run(
+    db: &impl ConnectionTrait,
+    run: &str,
+) -> Result<Vec<step::Model>, StoreError> {
+    let sql = "SELECT * FROM step WHERE run_id = $1 AND state IN ('ready', 'leased')";
+    all(db, sql, values![run]).await
+}
+
 /// The recorded answer, JSON, of another step of the same kind and idempotency key, the latest within
 /// [`IDEMPOTENT_MS`]; `None` as well for a step without a key.
 pub async fn recorded_answer(
@@ -309,6 +388,13 @@ pub async fn recorded_answer(
 }
 
 impl step::Model {
+    /// Its place in line; see [`PLACE`].
+    #[must_use]
+    pub fn place(&self) -> i64 {
+        self.run_at
+            .saturating_sub(self.priority.saturating_mul(60_000))
+    }
+
     /// Whether it is parked until somebody wakes it.
     #[must_use]
     pub fn is_parked(&self) -> bool {
