@@ -10,9 +10,9 @@ use crate::script::duration;
 /// So many starts in so long, whichever moment it is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
-    /// Starts, 1 to [`MOST`].
+    /// Starts, 1 to 10,000.
     pub limit: u32,
-    /// The time, ms, 1 s to [`LONGEST_MS`].
+    /// The time, ms, 1 s to a day.
     pub period_ms: i64,
 }
 
