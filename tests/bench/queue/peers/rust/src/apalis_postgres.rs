@@ -47,20 +47,14 @@ pub(super) async fn enqueue(url: &str, count: usize) -> anyhow::Result<()> {
     Stock(pool).enqueue(count).await
 }
 
-/// Works until it is killed, each job for a fifth of a second; with another pace of heartbeats than its own if one is
-/// given, three of which may be missed.
-pub(super) async fn work(url: &str, name: &str, heartbeat: Option<u64>) -> anyhow::Result<()> {
+/// Works until it is killed, each job for a fifth of a second.
+pub(super) async fn work(url: &str, name: &str) -> anyhow::Result<()> {
     let pool = PgPoolOptions::new()
         .max_connections(10)
         .connect(url)
         .await?;
-    let mut config = Config::default().queue(QUEUE);
-    if let Some(ms) = heartbeat {
-        let every = Duration::from_millis(ms);
-        config = config.heartbeat_interval(every).missed_heartbeats(3);
-    }
     let backend = PostgresStorage::new(&pool)
-        .with_config(config)
+        .with_config(Config::default().queue(QUEUE))
         .with_pubsub()
         .poll_with_interval(Duration::from_millis(100));
     WorkerBuilder::new(name)

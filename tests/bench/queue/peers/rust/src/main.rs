@@ -1,7 +1,7 @@
 //! apalis-postgres and awa, each as its own documentation shows it, with jobs that do nothing.
 //!
 //! usage: bench-queue-peers apalis_postgres|awa throughput URL COUNT HANDS
-//!        bench-queue-peers apalis_postgres enqueue URL COUNT | work URL NAME HEARTBEAT_MS|stock
+//!        bench-queue-peers apalis_postgres enqueue URL COUNT | work URL NAME
 //! The second form is for the checker of histories: jobs that take a fifth of a second, and workers that may be killed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,8 +31,8 @@ async fn main() -> anyhow::Result<()> {
         ["apalis_postgres", "enqueue", url, count] => {
             return apalis_postgres::enqueue(url, count.parse()?).await;
         }
-        ["apalis_postgres", "work", url, name, heartbeat] => {
-            return apalis_postgres::work(url, name, heartbeat.parse().ok()).await;
+        ["apalis_postgres", "work", url, name] => {
+            return apalis_postgres::work(url, name).await;
         }
         ["awa", "throughput", url, count, hands] => {
             awa_queue::throughput(url, count.parse()?, hands.parse()?).await?
