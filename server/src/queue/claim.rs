@@ -25,12 +25,8 @@ impl Claimed {
     }
 }
 
-/// Claims up to `limit` ready steps of a queue for `owner`, those first in line first (see [`steps::PLACE`]). Steps
-/// with a concurrency key are not among them; [`claim_keyed`] takes those.
-///
-/// # Errors
-///
-/// When the database does not answer.
+/// Claims as [`claim_from`] does, from the beginning of the line.
+#[cfg(test)]
 pub async fn claim(
     db: &impl ConnectionTrait,
     now: i64,
@@ -42,7 +38,10 @@ pub async fn claim(
     claim_from(db, &Floor::default(), now, owner, queue, lease_ms, limit).await
 }
 
-/// Claims as [`claim`] does, of what is not further ahead in line than the floor, which is raised by what was taken.
+/// Claims up to `limit` ready steps of a queue for `owner`, those first in line first (see [`steps::PLACE`]).
+///
+/// It looks from the floor on, which is raised by what was taken. Steps with a concurrency key are not among them;
+/// [`claim_keyed`] takes those.
 ///
 /// # Errors
 ///

@@ -217,13 +217,13 @@ async fn record_together(
     let runs: BTreeSet<&str> = runs.collect();
     steps::wake_runs(&tx, now, &runs).await?;
     let (hands, advances) = claim_woken(&tx, queue, now, &runs).await?;
-    if advances.len() < runs.len() {
-        notify_of(&tx, Moved::Queue(RUNS)).await?;
-    }
     let left = match advances.len() < runs.len() {
         true => Advances::Wait,
         false => Advances::InHand,
     };
+    if left == Advances::Wait {
+        notify_of(&tx, Moved::Queue(RUNS)).await?;
+    }
     tell(&tx, now, &kept).await?;
     tx.commit().await?;
     if let Some(hands) = hands {

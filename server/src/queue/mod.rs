@@ -16,8 +16,10 @@ mod rate_tests;
 mod settings;
 
 pub use backend::StepBackend;
+#[cfg(test)]
+pub use claim::claim;
 pub use claim::{
-    Claimed, Expired, claim, claim_advances, claim_from, claim_keyed, claim_parked, expire, release,
+    Claimed, Expired, claim_advances, claim_from, claim_keyed, claim_parked, expire, release,
 };
 pub use desk::{Place, PutBy, Taken};
 pub use finish::{
