@@ -277,12 +277,12 @@ pub struct Expired {
     pub exhausted: u64,
 }
 
-/// Takes back steps whose lease ran out. To be called in a transaction.
+/// Takes back steps whose lease ran out and that may be tried again; says how many. It waits for nobody.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
-pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, StoreError> {
+pub async fn take_back(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
     let sql = format!(
         "UPDATE step SET state = 'ready', run_at = $1, lease_owner = NULL, lease_until = NULL \
          WHERE id IN (SELECT id FROM step WHERE state = 'leased' AND lease_until <= $1 \
@@ -292,6 +292,19 @@ pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, Stor
     let again: Vec<step::Model> = all(db, &sql, values![now]).await?;
     let places = again.iter().map(|step| (&*step.queue, step.place()));
     steps::tell_ready(db, now, places).await?;
+    if !again.is_empty() {
+        notify(db).await?;
+    }
+    Ok(again.len() as u64)
+}
+
+/// Ends steps whose lease ran out and that were tried as often as they may be; says how many. As it records facts, it
+/// waits for those who do. To be called in a transaction.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn give_up_exhausted(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
     let sql = format!(
         "SELECT * FROM step WHERE state = 'leased' AND lease_until <= $1 \
          AND attempt >= max_attempts ORDER BY id {}",
@@ -301,12 +314,15 @@ pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, Stor
     for step in &exhausted {
         give_up(db, now, step).await?;
     }
-    if !again.is_empty() {
-        notify(db).await?;
-    }
+    Ok(exhausted.len() as u64)
+}
+
+/// Both, in one transaction.
+#[cfg(test)]
+pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, StoreError> {
     Ok(Expired {
-        again: again.len() as u64,
-        exhausted: exhausted.len() as u64,
+        again: take_back(db, now).await?,
+        exhausted: give_up_exhausted(db, now).await?,
     })
 }
 

@@ -16,11 +16,12 @@ mod rate_tests;
 mod settings;
 
 pub use backend::StepBackend;
-#[cfg(test)]
-pub use claim::claim;
 pub use claim::{
-    Claimed, Expired, claim_advances, claim_from, claim_keyed, claim_parked, expire, release,
+    Claimed, Expired, claim_advances, claim_from, claim_keyed, claim_parked, give_up_exhausted,
+    release, take_back,
 };
+#[cfg(test)]
+pub use claim::{claim, expire};
 pub use desk::{Place, PutBy, Taken};
 pub use finish::{
     Advance, Finished, advance, answer_if_over, complete, end, fail, hold, park, tell_end,

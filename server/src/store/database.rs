@@ -40,6 +40,9 @@ pub struct Database {
 /// How long Postgres waits for the next statement of a transaction unless the settings say otherwise, ms.
 pub const IDLE_TRANSACTION_MS: u32 = 1_000;
 
+/// The setting of our connections for how long it waits where everybody else does.
+pub(super) const IN_ORDER_MS: &str = "forewright.in_order_ms";
+
 impl Database {
     /// Opens `postgres://…` or `sqlite:PATH` and brings it to the newest schema.
     ///
@@ -112,6 +115,7 @@ impl Database {
                 "idle_in_transaction_session_timeout",
                 idle_transaction_ms.to_string(),
             ),
+            (IN_ORDER_MS, idle_transaction_ms.div_ceil(4).to_string()),
             ("tcp_user_timeout", "10s".to_owned()),
             ("tcp_keepalives_idle", "5s".to_owned()),
             ("tcp_keepalives_interval", "2s".to_owned()),
@@ -275,21 +279,27 @@ impl StoreError {
     }
 }
 
+/// What the driver says of a statement that failed.
+fn told_by_driver(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
+        _ => None,
+    }
+}
+
 /// Whether it was the connection that failed, or a neighbour on the same rows, and not what was asked: asked again, it
 /// may well be done.
 pub(crate) fn is_passing(error: &DbErr) -> bool {
-    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
-        return matches!(error, DbErr::ConnectionAcquire(_));
-    };
-    let RuntimeErr::SqlxError(cause) = cause else {
-        return false;
-    };
-    match cause.as_ref() {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(told) => told.code().is_some_and(|code| {
+    match told_by_driver(error) {
+        Some(
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed,
+        ) => true,
+        Some(sqlx::Error::Database(told)) => told.code().is_some_and(|code| {
             // A connection that broke; the server going down or up; a transaction that said nothing for too long; a
             // deadlock. SQLite has one writer, and says 5 while somebody else is it.
             code.starts_with("08")
@@ -298,8 +308,18 @@ pub(crate) fn is_passing(error: &DbErr) -> bool {
                     "57P01" | "57P02" | "57P03" | "25P03" | "40001" | "40P01" | "5" | "517"
                 )
         }),
-        _ => false,
+        _ => matches!(error, DbErr::ConnectionAcquire(_)),
     }
+}
+
+/// Whether the database has no room left on its disk.
+pub(crate) fn is_full(error: &DbErr) -> bool {
+    let Some(sqlx::Error::Database(told)) = told_by_driver(error) else {
+        return false;
+    };
+    // `disk_full` of Postgres, `SQLITE_FULL`.
+    told.code()
+        .is_some_and(|code| matches!(&*code, "53100" | "13"))
 }
 
 /// Where a list goes on, and how far.
@@ -573,6 +593,24 @@ mod tests {
         assert_eq!(names[0], "told");
         assert!(names[1..].iter().all(|name| *name == "again"), "{names:?}");
         assert_eq!(names.len(), 13);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs Postgres"]
+    async fn of_a_process_that_stops_each_transaction_holds_others_up_for_a_short_time() {
+        let f = Fresh::postgres().await;
+        let stopped = Database::open_with(&f.url, 120_000).await.unwrap();
+        let held = begin(&stopped.write).await.unwrap();
+        events::record(&held, 1, "never", "s", &json!({}))
+            .await
+            .unwrap();
+        let allowed = "SELECT CAST(current_setting('idle_in_transaction_session_timeout') = '30s' AS INT)::bigint AS n";
+        assert_eq!(number(&held, allowed, values![]).await.unwrap(), Some(1));
+        held.rollback().await.unwrap();
+        for _ in 0..12 {
+            let tx = begin(&stopped.write).await.unwrap();
+            assert_eq!(number(&tx, allowed, values![]).await.unwrap(), Some(0));
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

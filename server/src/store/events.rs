@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use workflows::run::{CallOutcome, Position};
 
-use super::database::{Moved, all, execute, from_json, notify_of, number, rows_in, to_json};
+use super::database::{
+    IN_ORDER_MS, Moved, all, execute, from_json, notify_of, number, rows_in, to_json,
+};
 use super::runs::run;
 use super::{StoreError, journal, steps};
 
@@ -89,9 +91,16 @@ pub async fn record_all(
 }
 
 /// Makes what is written to a numbered table from here to the commit visible in the order of its numbers.
+///
+/// Everybody who writes to one waits for whoever is here, so it may say nothing for a shorter time than others: of a
+/// process that is stopped each connection on its way here has its turn, one after the other.
 pub(super) async fn in_order(db: &impl ConnectionTrait) -> Result<(), StoreError> {
     if db.get_database_backend() == DbBackend::Postgres {
-        execute(db, "SELECT pg_advisory_xact_lock($1)", values![4_178_i64]).await?;
+        let sql = format!(
+            "SELECT pg_advisory_xact_lock($1), \
+             set_config('idle_in_transaction_session_timeout', current_setting('{IN_ORDER_MS}'), TRUE)"
+        );
+        execute(db, &sql, values![4_178_i64]).await?;
     }
     Ok(())
 }
