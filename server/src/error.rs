@@ -184,6 +184,16 @@ impl ApiError {
         error
     }
 
+    /// 507: the disk is full; what was kept before is kept still.
+    pub fn no_room(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "there is no room left to keep what was sent");
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "no_room",
+            "the server has no room left to keep this; ask again when its disk has some",
+        )
+    }
+
     /// 500: our fault; logged here, once, and never shown.
     pub fn internal(error: impl std::fmt::Display + std::fmt::Debug) -> Self {
         tracing::error!(error = ?error, "failed to answer a request: {error:#}");
@@ -240,6 +250,7 @@ impl From<sea_orm::DbErr> for ApiError {
                 tracing::warn!(error = %other, "the database did not do what was asked, for now");
                 Self::unavailable("the database did not answer; ask again", 1)
             }
+            other if crate::store::database::is_full(&other) => Self::no_room(&other),
             other => Self::internal(other),
         }
     }
@@ -331,7 +342,49 @@ impl From<crate::artifacts::ArtifactError> for ApiError {
             ArtifactError::NotADigest(_) => Self::malformed("not_a_digest", error.to_string()),
             ArtifactError::Mismatch { .. } => Self::refused("digest_mismatch", error.to_string()),
             ArtifactError::Missing(digest) => Self::not_found("artifact", &digest),
+            ArtifactError::Store(_) if is_full(&error) => Self::no_room(&error),
             ArtifactError::Store(_) => Self::internal(anyhow::Error::from(error)),
         }
+    }
+}
+
+/// Whether somewhere at its root a disk was full, or a quota used up.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error as IoError, ErrorKind};
+
+    use axum::http::StatusCode;
+
+    use super::ApiError;
+    use crate::artifacts::ArtifactError;
+
+    #[test]
+    fn a_full_disk_is_told_as_what_it_is() {
+        let kept = |kind| {
+            let source = object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(IoError::from(kind)),
+            };
+            ApiError::from(ArtifactError::Store(source)).status
+        };
+        assert_eq!(
+            kept(ErrorKind::StorageFull),
+            StatusCode::INSUFFICIENT_STORAGE
+        );
+        assert_eq!(
+            kept(ErrorKind::QuotaExceeded),
+            StatusCode::INSUFFICIENT_STORAGE
+        );
+        assert_eq!(
+            kept(ErrorKind::PermissionDenied),
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
     }
 }

@@ -86,6 +86,9 @@ fn describe_refusals(operation: &mut Operation, writes: bool, may_be_archived: b
     refusals.push(("422", "Understood but refused."));
     refusals.push(("429", TOO_MANY));
     refusals.push(("503", "Not now; `Retry-After` says when."));
+    if writes {
+        refusals.push(("507", "There is no room left on the disk."));
+    }
     for (status, description) in refusals {
         let content = ContentBuilder::new()
             .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(

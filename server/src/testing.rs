@@ -113,14 +113,19 @@ impl Fresh {
 
     /// Starts a run of a script.
     pub async fn start(&self, source: &str, event: serde_json::Value) -> String {
+        self.start_of("test", source, event).await
+    }
+
+    /// The same, of a workflow of this name.
+    pub async fn start_of(&self, workflow: &str, source: &str, event: serde_json::Value) -> String {
         let db = &self.db.write;
         let now = self.now();
         let revision = Scripts::Workflows
-            .activate(db, now, "test", source)
+            .activate(db, now, workflow, source)
             .await
             .expect("a revision");
         let new = NewRun {
-            workflow: "test",
+            workflow,
             revision: &revision.digest,
             event: &event,
             seed: None,

@@ -45,6 +45,8 @@ pub struct Replaying {
     replaying: JoinHandle<Result<Result<Progress, ScriptError>, Panicked>>,
     stop: Arc<AtomicBool>,
     thread: Arc<OnceLock<ScriptThread>>,
+    /// Whether others go first; it may be asked for before the thread has begun.
+    steps_back: Arc<AtomicBool>,
 }
 
 /// Replays a run, with a deadline.
@@ -98,10 +100,14 @@ impl Replaying {
         let stop = Arc::new(AtomicBool::new(false));
         let limits = Limits::workflow().stopped_by(stop.clone());
         let thread = Arc::new(OnceLock::new());
-        let here = thread.clone();
+        let steps_back = Arc::new(AtomicBool::new(false));
+        let (here, back) = (thread.clone(), steps_back.clone());
         let replaying = tokio::task::spawn_blocking(move || {
             on_big_stack(|| {
                 let _ = here.set(ScriptThread::here());
+                if back.load(Ordering::SeqCst) {
+                    ScriptThread::here().step_back();
+                }
                 replay(&limits)
             })
         });
@@ -109,6 +115,7 @@ impl Replaying {
             replaying,
             stop,
             thread,
+            steps_back,
         }
     }
 
@@ -177,6 +184,7 @@ impl Replaying {
 
     /// Lets everybody else go first from now on.
     pub fn step_back(&self) {
+        self.steps_back.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.step_back();
         }

@@ -186,7 +186,7 @@ async fn replayed(
     let script = script(context, run).await?;
     let lane = &context.long;
     let mut place = None;
-    if lane.knows(&run.id) {
+    if lane.knows(run) {
         let Some(found) = lane.enter() else {
             return Ok(Replayed::Later);
         };
@@ -195,11 +195,14 @@ async fn replayed(
     }
     let journal = store::journal::of_run(&context.world.queue.db().read, &run.id).await?;
     let mut replaying = Replaying::begin(&context.world, run, journal, now, script).await?;
+    if place.is_some() {
+        replaying.step_back();
+    }
     if let Some(progress) = replaying.quickly(QUICK).await {
-        lane.forget(&run.id);
+        lane.forget(run);
         return progress.map(Replayed::With);
     }
-    lane.remember(&run.id);
+    lane.remember(run);
     if place.is_none() {
         let Some(found) = lane.enter() else {
             replaying.give_up();
@@ -213,7 +216,7 @@ async fn replayed(
     let progress = replaying.ended(|| context.is_stopping()).await;
     drop(place);
     if !matches!(progress, Ok(Progress::Suspended { .. })) {
-        lane.forget(&run.id);
+        lane.leave(run);
     }
     progress.map(Replayed::With)
 }

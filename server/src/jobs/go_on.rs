@@ -127,7 +127,7 @@ async fn quickly(
     run: &run::Model,
     journal: Vec<journal::Model>,
 ) -> Result<Option<Progress>, Stop> {
-    if context.long.knows(&run.id) {
+    if context.long.knows(run) {
         return Ok(None);
     }
     let script = script(context, run).await?;

@@ -1,7 +1,8 @@
 //! Where long replays go on, so that they hold up no short ones.
 //!
 //! A process has few hands for runs, and most replays are over in milliseconds. One that is not leaves its hand to
-//! the next run and goes on here. There are few places here too; who finds none comes back later.
+//! the next run and goes on here. There are few places here too; who finds none comes back later. The next run of its
+//! workflow begins here, until one is over quickly.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +10,15 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::store::runs::run;
+
 /// How long a replay may keep a hand: several times what most take, and little to those who wait.
 pub(super) const QUICK: Duration = Duration::from_millis(20);
 
-/// Runs remembered at most; who is forgotten is found out again.
+/// Runs and workflows remembered at most; who is forgotten is found out again.
 const REMEMBERED: usize = 10_000;
 
-/// The places of long replays, and the runs whose last replay was one.
+/// The places of long replays, and the runs and workflows whose last replay was one.
 #[derive(Clone)]
 pub(super) struct LongLane {
     places: Arc<Semaphore>,
@@ -39,21 +42,31 @@ impl LongLane {
         self.places.clone().try_acquire_owned().ok()
     }
 
-    /// Whether the last replay of a run took long.
-    pub(super) fn knows(&self, run: &str) -> bool {
-        self.known().contains(run)
+    /// Whether the last replay of a run, or of its workflow, took long.
+    pub(super) fn knows(&self, run: &run::Model) -> bool {
+        let known = self.known();
+        known.contains(&run.id) || known.contains(&run.workflow)
     }
 
-    pub(super) fn remember(&self, run: &str) {
+    pub(super) fn remember(&self, run: &run::Model) {
         let mut known = self.known();
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(run.to_owned());
+        known.insert(run.id.clone());
+        known.insert(run.workflow.clone());
     }
 
-    pub(super) fn forget(&self, run: &str) {
-        self.known().remove(run);
+    /// Its last replay was quick.
+    pub(super) fn forget(&self, run: &run::Model) {
+        let mut known = self.known();
+        known.remove(&run.id);
+        known.remove(&run.workflow);
+    }
+
+    /// It is not replayed again.
+    pub(super) fn leave(&self, run: &run::Model) {
+        self.known().remove(&run.id);
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -75,6 +88,7 @@ mod tests {
     async fn a_long_replay_leaves_its_hand_to_the_next_run(f: Fresh) {
         let mut context = context(&f);
         context.hands.insert("runs".to_owned(), 1);
+        let lane = context.long.clone();
         let working = work_with(context);
         let mut long = Vec::new();
         let endless = "fn run(event) { let a = [1, 2, 3]; while a == a { } }";
@@ -82,7 +96,7 @@ mod tests {
             long.push(f.start(endless, Value::Null).await);
         }
         let short = r#"fn run(event) { step("double", #{ n: 4 }).n }"#;
-        let id = f.start(short, Value::Null).await;
+        let id = f.start_of("other", short, Value::Null).await;
         assert_eq!(result(&ended(&f, &id).await), json!(8));
         let mut at_work = 0;
         for id in &long {
@@ -97,8 +111,17 @@ mod tests {
         for id in &long {
             let run = runs::get(&f.db.read, id).await.unwrap();
             let failure: Value = serde_json::from_str(&run.failure.unwrap()).unwrap();
-            assert_eq!(failure["code"], "limit.operations");
+            let stopped_by = failure["code"].as_str().unwrap();
+            assert!(
+                ["limit.operations", "limit.deadline"].contains(&stopped_by),
+                "{failure}"
+            );
         }
+        // Of the workflow that was long the next run begins here, and shows that it is long no more.
+        let id = f.start(short, Value::Null).await;
+        assert_eq!(result(&ended(&f, &id).await), json!(8));
+        let run = runs::get(&f.db.read, &id).await.unwrap();
+        assert!(!lane.knows(&run));
         working.stop().await;
     }
 
