@@ -10,9 +10,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 CLAIMS = 300
+HANDS = 64
 FINISHED = """
 INSERT INTO run (id, workflow, revision, state, event, seed, started_at, ended_at)
 SELECT 'bulk-' || n, 'bench', 'none', 'succeeded', 'null', 0, 0, 0 FROM generate_series(0, {last} / 100) AS n;
@@ -43,8 +43,11 @@ class Bench:
         return json.loads(ran.stdout.strip().splitlines()[-1])
 
     def p99(self, url):
-        times = sorted(self.told("claims", url, CLAIMS)["claim_ms"])
-        return times[int(0.99 * len(times))]
+        return p99(self.told("claims", url, CLAIMS)["claim_ms"])
+
+
+def p99(times):
+    return sorted(times)[int(0.99 * len(times))]
 
 
 def beside_finished(bench, count):
@@ -67,22 +70,28 @@ def beside_finished(bench, count):
 
 
 def beside_reader(bench, minutes):
-    """Claims at the end over claims at the start, with a transaction open and steps coming and going."""
+    """Claims of the last tenth of the time over those of the first, with a transaction open all the while and steps at
+    60 % of the rate that the same machine reached just before."""
     url = bench.fresh("claims_reader")
-    bench.told("throughput", url, 1000, 64)
-    before = sorted(bench.p99(url) for _ in range(3))[1]
+    best = max(bench.told("throughput", url, 10_000, HANDS)["jobs_per_s"] for _ in range(3))
     # psql waits for its input with its transaction open.
     reader = subprocess.Popen(["psql", url, "-qX"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     reader.stdin.write("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM step;\n")
     reader.stdin.flush()
-    ends, steps = time.monotonic() + minutes * 60, 0
-    while time.monotonic() < ends:
-        told = bench.told("throughput", url, 2000, 64)
-        steps += told["jobs"]
-    after = sorted(bench.p99(url) for _ in range(3))[1]
+    told = bench.told("steady", url, 0.6 * best, minutes * 60, HANDS)
+    if reader.poll() is not None:
+        raise SystemExit("claims: the reader's transaction did not stay open")
     reader.stdin.close()
     reader.wait()
-    print(f"claims: {before:.2f} ms before, {after:.2f} ms after {minutes} min and {steps} steps", file=sys.stderr)
+    tenth = minutes * 6
+    first = [took for at, took in told["claim_ms"] if at < tenth]
+    last = [took for at, took in told["claim_ms"] if at >= 9 * tenth]
+    before, after = p99(first), p99(last)
+    print(
+        f"claims: best {best:.0f} steps/s, then {told['jobs_per_s']:.0f} for {minutes} min, {told['jobs']} steps, at most "
+        f"{told['most_behind']} behind; p99 {before:.2f} ms in the first tenth, {after:.2f} ms in the last",
+        file=sys.stderr,
+    )
     return after / before
 
 

@@ -2,10 +2,11 @@
 //! its apalis backend, heartbeat and finisher, on a database of its own.
 //!
 //! usage: bench-queue throughput URL COUNT HANDS | workflow URL RUNS | pickup URL RATE SECONDS HANDS | claims URL COUNT
-//!        | bombs URL RATE SECONDS [KIND…]
+//!        | steady URL RATE SECONDS HANDS | bombs URL RATE SECONDS [KIND…]
 //! Each prints one JSON object; what it holds is told in ../README.md.
 
 mod bombs;
+mod steady;
 mod world;
 
 use std::collections::BTreeSet;
@@ -51,12 +52,17 @@ async fn main() -> anyhow::Result<()> {
             pickup(url, rate.parse()?, seconds.parse()?, hands.parse()?).await?
         }
         ["claims", url, count] => claims(url, count.parse()?).await?,
+        ["steady", url, rate, seconds, hands] => {
+            steady::steady(url, rate.parse()?, seconds.parse()?, hands.parse()?).await?
+        }
         ["bombs", url, rate, seconds, ref kinds @ ..] => {
             bombs::bombs_beside(url, rate.parse()?, seconds.parse()?, kinds).await?
         }
         ["recovery", url, count] => recovery(url, count.parse()?).await?,
         ["hold", url, count] => hold(url, count.parse()?).await?,
-        _ => bail!("usage: bench-queue throughput|workflow|pickup|claims|recovery|bombs URL …"),
+        _ => bail!(
+            "usage: bench-queue throughput|workflow|pickup|claims|steady|recovery|bombs URL …"
+        ),
     };
     println!("{told}");
     Ok(())
