@@ -143,12 +143,16 @@ async fn situation(
         let on = guards::dry_run(tx, policy).await?;
         on.then(|| format!("policy `{policy}`"))
     };
+    let since = app.now_ms() - settings(&app.config.policy).cool_down_ms;
     Ok(Situation {
         now: Timestamp(app.now_ms()),
         kill_switch: guards::kill_switch(tx).await?,
         dry_run,
         open_run: open_runs.get(asset).cloned(),
-        acted_at: known.acted_at(asset),
+        // Not what was known at the beginning of the tick: a run may have come and gone since.
+        acted_at: store::decisions::acted_on(tx, asset, since)
+            .await?
+            .map(Timestamp),
         same_cause,
         crowds: crowds(&app.config.policy, &known.twin, &open_runs, asset),
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use workflows::allocate;
-use workflows::model::{AssetState, Prediction, Timestamp, Twin};
+use workflows::model::{AssetState, Prediction, Twin};
 use workflows::policy::{Facts, RedundancyFacts, RemainingLifeFacts};
 use workflows::twin::Graph;
 
@@ -49,11 +49,6 @@ impl Known {
             open_runs: store::decisions::open_runs(&app.db.read).await?,
             acted_at: store::decisions::acted_on_since(&app.db.read, since).await?,
         })
-    }
-
-    /// When a run that a decision started was last at work on an asset, if within the cool-down.
-    pub(super) fn acted_at(&self, asset: &str) -> Option<Timestamp> {
-        self.acted_at.get(asset).copied().map(Timestamp)
     }
 
     /// The facts about the asset of a prediction.

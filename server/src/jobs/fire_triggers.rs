@@ -110,7 +110,10 @@ async fn fire(
     trigger: &cron_trigger::Model,
     limits: &TriggerLimits,
 ) -> Result<Became, FireError> {
-    let schedule = schedule(trigger)?;
+    let schedule = match schedule(trigger) {
+        Ok(schedule) => schedule,
+        Err(error) => return give_up(tx, now, trigger, &error).await,
+    };
     let tick = Timestamp(trigger.next_tick.unwrap_or(now));
     let plan = trigger::plan(&schedule, &limits.patience, tick, Timestamp(now));
     let next = plan.next.map(|next| next.0);
@@ -138,6 +141,28 @@ async fn fire(
     }
     if let Became::NotFired { state, reason } = &became {
         tell(tx, now, &row, state, reason).await?;
+    }
+    Ok(became)
+}
+
+/// Pauses a trigger that can no longer be read, say because its time zone is known no more: it is the first in line, and
+/// would keep all others from their ticks.
+async fn give_up(
+    tx: &impl ConnectionTrait,
+    now: i64,
+    trigger: &cron_trigger::Model,
+    error: &FireError,
+) -> Result<Became, FireError> {
+    triggers::pause(tx, now, &trigger.name).await?;
+    let (state, reason) = ("refused", format!("the trigger is paused: {error}"));
+    let mut row = new_tick(trigger, trigger.next_tick.unwrap_or(now));
+    let became = Became::NotFired {
+        state,
+        reason: reason.clone(),
+    };
+    became.write_to(&mut row, now);
+    if triggers::record_tick(tx, row.clone()).await? {
+        tell(tx, now, &row, state, &reason).await?;
     }
     Ok(became)
 }
@@ -329,6 +354,7 @@ mod tests {
 
     on_both!(
         three_missed_ticks_end_as_each_policy_says,
+        one_that_cannot_be_read_is_paused_and_stops_no_other,
         a_tick_fires_once_over_any_number_of_processes,
         a_tick_whose_run_goes_on_is_skipped_queued_or_fires,
         a_queue_has_an_end,
@@ -446,6 +472,22 @@ mod tests {
         f.advance(HOUR_MS / 2);
         assert_eq!(look(&f).await, 3);
         assert_eq!(audit::first_broken(&f.db.read).await.unwrap(), None);
+    }
+
+    async fn one_that_cannot_be_read_is_paused_and_stops_no_other(f: Fresh) {
+        hourly(&f, "bad", "all", "allow").await;
+        hourly(&f, "good", "all", "allow").await;
+        let sql = "UPDATE cron_trigger SET time_zone = 'Atlantis/Capital' WHERE name = 'bad'";
+        store::database::execute(&f.db.write, sql, crate::store::values![])
+            .await
+            .unwrap();
+        f.advance(HOUR_MS);
+        assert_eq!(look(&f).await, 1);
+        assert_eq!(ticks(&f, "good").await, started(&[1]));
+        assert_eq!(ticks(&f, "bad").await, [(1, "refused".to_owned(), 0)]);
+        assert!(triggers::get(&f.db.read, "bad").await.unwrap().paused);
+        f.advance(HOUR_MS);
+        assert_eq!(look(&f).await, 1);
     }
 
     async fn a_tick_fires_once_over_any_number_of_processes(f: Fresh) {

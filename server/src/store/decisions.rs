@@ -90,6 +90,17 @@ pub async fn open_runs(db: &impl ConnectionTrait) -> Result<BTreeMap<String, Str
     Ok(open.into_iter().filter_map(about).collect())
 }
 
+/// When a run that a decision started was last at work on an asset, if after `since`, ms.
+pub async fn acted_on(
+    db: &impl ConnectionTrait,
+    asset: &str,
+    since: i64,
+) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT MAX(COALESCE(ended_at, started_at)) AS n FROM run \
+               WHERE asset = $1 AND decision IS NOT NULL AND (started_at > $2 OR ended_at > $2)";
+    number(db, sql, values![asset, since]).await
+}
+
 /// The assets on which a run that a decision started was at work after `since`, ms, and when it last was: it may take
 /// days, and what it did counts from its end.
 pub async fn acted_on_since(

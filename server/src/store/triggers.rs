@@ -147,6 +147,13 @@ pub async fn move_on(
     Ok(())
 }
 
+/// Stops a trigger until somebody stores it again.
+pub async fn pause(db: &impl ConnectionTrait, now: i64, name: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE cron_trigger SET paused = TRUE, updated_at = $2 WHERE name = $1";
+    execute(db, sql, values![name, now]).await?;
+    Ok(())
+}
+
 /// Whether it is known what became of a tick.
 pub async fn has_tick(
     db: &impl ConnectionTrait,
