@@ -1,11 +1,14 @@
 //! Beginning a run again: a new run that takes over the answers of an old one up to a call.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use serde::Serialize;
 use serde_json::{Value, json};
 use workflows::model::Timestamp;
 use workflows::run::{CallOutcome, Kept, Position, Told, take_over};
 
-use super::database::{execute, from_json};
+use super::database::{execute, from_json, rows_in, to_json};
 use super::journal::{self, journal as entry};
 use super::runs::{self, NewRun, run};
 use super::{StoreError, approvals, audit, events, guards};
@@ -114,6 +117,23 @@ fn read(told: &[entry::Model]) -> Result<Vec<Told>, StoreError> {
 /// Columns of a journal entry beside its run.
 const ENTRY: &str = "position, ordinal, kind, input, input_digest, line, due, outcome, recorded_at, answered_at, undo";
 
+/// What is asked of a step beside its position.
+const ASKED: &str = "kind, queue, priority, backoff_ms, input, concurrency_key, concurrency_limit, \
+    idempotency_key, rate_key, rate_limit, rate_period_ms";
+/// What became of a step.
+const DONE: &str = "run_at, attempt, max_attempts, state, error, share_done, phase, created_at, \
+    started_at, ended_at";
+
+#[derive(Serialize)]
+struct Place {
+    ordinal: usize,
+    position: String,
+    again: i64,
+}
+
+/// Copies what is kept of a journal, and what was answered with what it made; what has no answer is asked again.
+///
+/// A journal may have thousands of entries, so each table is copied by one statement.
 async fn copy(
     db: &impl ConnectionTrait,
     now: i64,
@@ -122,68 +142,67 @@ async fn copy(
     kept: &[Kept],
 ) -> Result<(), StoreError> {
     let new = made.id.as_str();
-    for (ordinal, kept) in (0_i64..).zip(kept) {
-        let position = kept.position.to_string();
-        let Some(row) = told.iter().find(|e| e.position == position) else {
-            continue;
-        };
-        let columns = ENTRY.replace("ordinal", "$4");
-        let sql = format!(
-            "INSERT INTO journal (run_id, {ENTRY}) SELECT $1, {columns} FROM journal \
-             WHERE run_id = $2 AND position = $3"
-        );
-        let values = values![new, old, position.as_str(), ordinal];
-        execute(db, &sql, values).await?;
-        if kept.again {
+    let places: Vec<Place> = (kept.iter().enumerate())
+        .map(|(ordinal, kept)| Place {
+            ordinal,
+            position: kept.position.to_string(),
+            again: i64::from(kept.again),
+        })
+        .collect();
+    let columns = [
+        ("ordinal", "bigint"),
+        ("position", "text"),
+        ("again", "bigint"),
+    ];
+    let f = rows_in(db, 3, &columns);
+    let entry = of_table("journal", ENTRY).replace("journal.ordinal", "f.ordinal");
+    let (asked, done) = (of_table("step", ASKED), of_table("step", DONE));
+    let made_of_it = "name, kind, revision, recorded_at";
+    let made_there = of_table("provenance", made_of_it);
+    let new_run = "CAST($1 AS TEXT)";
+    for sql in [
+        format!(
+            "INSERT INTO journal (run_id, {ENTRY}) SELECT {new_run}, {entry} FROM journal \
+             JOIN {f} ON f.position = journal.position WHERE journal.run_id = $2"
+        ),
+        // A step is named after the run, for nothing hangs on the name and the copy may be made once.
+        format!(
+            "INSERT INTO step (id, run_id, position, {ASKED}, {DONE}) \
+             SELECT {new_run} || ':' || step.position, {new_run}, step.position, {asked}, {done} FROM step \
+             JOIN {f} ON f.position = step.position WHERE step.run_id = $2 AND f.again = 0"
+        ),
+        format!(
+            "INSERT INTO provenance (digest, run_id, position, {made_of_it}) \
+             SELECT provenance.digest, {new_run}, provenance.position, {made_there} FROM provenance \
+             JOIN {f} ON f.position = provenance.position WHERE provenance.run_id = $2 AND f.again = 0"
+        ),
+        format!(
+            "INSERT INTO signal_taken (mailbox, seq, run_id, position) \
+             SELECT {new_run}, signal_taken.seq, {new_run}, signal_taken.position FROM signal_taken \
+             JOIN {f} ON f.position = signal_taken.position \
+             WHERE signal_taken.run_id = $2 AND f.again = 0"
+        ),
+    ] {
+        execute(db, &sql, values![new, old, to_json("positions", &places)?]).await?;
+    }
+    let rows: BTreeMap<&str, &entry::Model> = told
+        .iter()
+        .map(|row| (row.position.as_str(), row))
+        .collect();
+    for place in places.iter().filter(|place| place.again == 1) {
+        if let Some(row) = rows.get(place.position.as_str()) {
             ask_again(db, now, (old, made), row).await?;
-        } else {
-            reuse(db, (old, new), &position).await?;
         }
     }
     Ok(())
 }
 
-/// Shows an answered step and what it made under the new run too.
-async fn reuse(
-    db: &impl ConnectionTrait,
-    (old, new): (&str, &str),
-    position: &str,
-) -> Result<(), StoreError> {
-    let done = "run_at, attempt, max_attempts, state, error, share_done, phase, created_at, \
-                started_at, ended_at";
-    copy_step(db, (old, new), position, done, done, vec![]).await?;
-    let sql = "INSERT INTO provenance (digest, run_id, position, name, kind, revision, recorded_at) \
-               SELECT digest, $1, position, name, kind, revision, recorded_at FROM provenance \
-               WHERE run_id = $2 AND position = $3";
-    execute(db, sql, values![new, old, position]).await?;
-    let sql = "INSERT INTO signal_taken (mailbox, seq, run_id, position) \
-               SELECT $1, seq, $1, position FROM signal_taken WHERE run_id = $2 AND position = $3";
-    execute(db, sql, values![new, old, position]).await?;
-    Ok(())
-}
-
-/// Copies what was asked of a step; `columns` of the copy get `values` of the old row.
-async fn copy_step(
-    db: &impl ConnectionTrait,
-    (old, new): (&str, &str),
-    position: &str,
-    columns: &str,
-    values: &str,
-    more: Vec<sea_orm::Value>,
-) -> Result<(), StoreError> {
-    let asked = "run_id, position, kind, queue, priority, backoff_ms, input, concurrency_key, \
-                 concurrency_limit, idempotency_key, rate_key, rate_limit, rate_period_ms";
-    let taken = asked.replace("run_id", "$2");
-    let sql = format!(
-        "INSERT INTO step (id, {asked}, {columns}) SELECT $1, {taken}, {values} FROM step \
-         WHERE run_id = $3 AND position = $4"
-    );
-    // Named after the run, for nothing hangs on the name and the copy may be made once.
-    let id = format!("{new}:{position}");
-    let mut all = values![id, new, old, position];
-    all.extend(more);
-    execute(db, &sql, all).await?;
-    Ok(())
+/// Columns, each with the name of its table.
+fn of_table(table: &str, columns: &str) -> String {
+    let columns = columns
+        .split(", ")
+        .map(|column| format!("{table}.{column}"));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// Asks a call again that had no answer, as it was asked before, with all the time it had then.
@@ -214,12 +233,13 @@ async fn ask_again(
             approvals::ask(db, now, (new, position), (role, &input["subject"]), due).await
         }
         _ => {
-            let columns = "run_at, state, max_attempts, deadline, created_at";
-            // The cast tells Postgres what a parameter of no column is.
-            let values =
-                "CAST($5 AS BIGINT), 'ready', max_attempts, CAST($6 AS BIGINT), CAST($5 AS BIGINT)";
-            let more = values![now, due];
-            copy_step(db, (old, new), position, columns, values, more).await?;
+            let sql = format!(
+                "INSERT INTO step (id, run_id, position, {ASKED}, run_at, state, max_attempts, deadline, created_at) \
+                 SELECT CAST($1 AS TEXT) || ':' || position, CAST($1 AS TEXT), position, {ASKED}, \
+                 CAST($4 AS BIGINT), 'ready', max_attempts, CAST($5 AS BIGINT), CAST($4 AS BIGINT) \
+                 FROM step WHERE run_id = $2 AND position = $3"
+            );
+            execute(db, &sql, values![new, old, position, now, due]).await?;
             super::database::notify(db).await
         }
     }
