@@ -17,6 +17,7 @@ mod m20261126_000010_retention;
 mod m20261126_000011_kill_switch;
 mod m20261126_000012_step_rates;
 mod m20261126_000013_rated_steps;
+mod m20261126_000014_waiting_keyed;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000011_kill_switch::Migration),
             Box::new(m20261126_000012_step_rates::Migration),
             Box::new(m20261126_000013_rated_steps::Migration),
+            Box::new(m20261126_000014_waiting_keyed::Migration),
         ]
     }
 }

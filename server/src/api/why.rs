@@ -65,6 +65,8 @@ pub enum WaitsForView {
     Worker,
     /// The rate of its step.
     Rate,
+    /// Steps that have its key.
+    Key,
     /// The next attempt of its step.
     Retry,
     /// A worker that is at its step.
@@ -89,6 +91,7 @@ impl From<WaitsFor> for WaitsForView {
             WaitsFor::Approval => Self::Approval,
             WaitsFor::Worker => Self::Worker,
             WaitsFor::Rate => Self::Rate,
+            WaitsFor::Key => Self::Key,
             WaitsFor::Retry => Self::Retry,
             WaitsFor::Work => Self::Work,
             WaitsFor::Cell => Self::Cell,

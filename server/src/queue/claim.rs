@@ -72,7 +72,8 @@ pub async fn claim_from(
     Ok(claimed)
 }
 
-/// Claims up to `limit` ready steps that have a concurrency key, no more of each key than may be worked on at once.
+/// Claims up to `limit` ready steps that have a concurrency key, no more of each key than may be worked on at once; a
+/// step that waits for what it began is worked on.
 ///
 /// Of steps with a rate, no more of its key are claimed than may be started in its time; one that goes on after a wait
 /// was started before.
@@ -118,11 +119,16 @@ const LOOKED_AT: i64 = 100;
 
 /// The statement of [`claim_keyed`].
 ///
+/// A step that waits for its build or its run has its key meanwhile, and goes on with it.
+///
 /// What a rate holds up is left out before places are counted, so that it takes none of those it does not hold up. Its
 /// steps are found by their key, which is why it costs little however many of them wait.
 fn keyed_sql(backend: DbBackend) -> String {
-    let (place, goes_on) = (steps::PLACE, rates::GOES_ON);
-    let columns = format!("id, {place} AS place, run_at, concurrency_key, concurrency_limit");
+    let (place, goes_on, holders) = (steps::PLACE, rates::GOES_ON, steps::KEY_HOLDERS);
+    let columns = format!(
+        "id, {place} AS place, run_at, concurrency_key, concurrency_limit, \
+         waiting_for IS NOT NULL AS has_key"
+    );
     let due = "state = 'ready' AND queue = $1 AND run_at <= $2 AND attempt < max_attempts";
     let of_key = format!("{due} AND rate_key = k AND NOT {goes_on}");
     let first = format!("FROM step WHERE {of_key} ORDER BY {place}, run_at, id LIMIT {LOOKED_AT}");
@@ -148,14 +154,13 @@ fn keyed_sql(backend: DbBackend) -> String {
           UNION ALL SELECT {columns}, rate_key, rate_limit, starts \
            FROM rates {first_in_line} \
            AND starts < rate_limit), \
-         busy AS (SELECT concurrency_key AS of_key, COUNT(*) AS works FROM step \
-          WHERE state = 'leased' AND concurrency_key IS NOT NULL GROUP BY concurrency_key), \
+         busy AS (SELECT of_key, COUNT(*) AS works FROM ({holders}) AS holders GROUP BY of_key), \
          free AS (SELECT line.*, ROW_NUMBER() OVER \
-          (PARTITION BY concurrency_key ORDER BY place, run_at, id) + COALESCE(works, 0) AS at_once \
+          (PARTITION BY concurrency_key, has_key ORDER BY place, run_at, id) + COALESCE(works, 0) AS at_once \
           FROM line LEFT JOIN busy ON of_key = concurrency_key), \
          may AS (SELECT free.*, ROW_NUMBER() OVER \
           (PARTITION BY rated ORDER BY place, run_at, id) + starts AS in_time \
-          FROM free WHERE at_once <= concurrency_limit) \
+          FROM free WHERE has_key OR at_once <= concurrency_limit) \
          {TAKE} WHERE state = 'ready' AND id IN (SELECT id FROM may \
           WHERE rated IS NULL OR in_time <= rate_limit ORDER BY place, id LIMIT $5) \
          RETURNING *"
@@ -346,6 +351,7 @@ async fn give_up(
                lease_until = NULL, ended_at = $4 WHERE id = $1 AND fence = $2 AND state = 'leased'";
     let values = values![step.id.as_str(), step.fence, message.as_str(), now];
     execute(db, sql, values).await?;
+    let message = format!("{message}, and nothing it did was undone");
     let failure = json!(RunFailure::of_run("attempts_exhausted", &message, None));
     runs::end(db, now, &step.run_id, &RunEnd::Failed(failure)).await
 }

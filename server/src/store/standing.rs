@@ -109,7 +109,31 @@ async fn standing(
             until: Timestamp(until),
         });
     }
+    if let Some(keyed) = keyed(db, row).await? {
+        return Ok(keyed);
+    }
     ready(db, now, row).await
+}
+
+/// The key that holds a step up, and who has it; a step that waits for what it began has it itself.
+async fn keyed(
+    db: &impl ConnectionTrait,
+    row: &step::Model,
+) -> Result<Option<Standing>, StoreError> {
+    let key = row
+        .idempotency_key
+        .as_ref()
+        .or(row.concurrency_key.as_ref());
+    let Some(key) = key.filter(|_| row.waiting_for.is_none()) else {
+        return Ok(None);
+    };
+    let holders = steps::holders_of_key(db, row).await?;
+    let is_held_up = i64::try_from(holders.len()).unwrap_or(i64::MAX) >= row.concurrency_limit;
+    Ok(is_held_up.then(|| Standing::Keyed {
+        key: key.strip_prefix("key:").unwrap_or(key).to_owned(),
+        limit: row.concurrency_limit,
+        holders,
+    }))
 }
 
 async fn ready(
@@ -119,18 +143,21 @@ async fn ready(
 ) -> Result<Standing, StoreError> {
     let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'leased'";
     let at_work = number(db, sql, values![row.queue.as_str()]).await?;
-    let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
-               AND (priority > $3 OR (priority = $3 AND (run_at < $4 OR (run_at = $4 AND id < $5))))";
+    let place = steps::PLACE;
+    let sql = format!(
+        "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'ready' AND run_at <= $2 \
+         AND ({place} < $3 OR ({place} = $3 AND (run_at < $4 OR (run_at = $4 AND id < $5))))"
+    );
     let values = values![
         row.queue.as_str(),
         now,
-        row.priority,
+        row.place(),
         row.run_at,
         row.id.as_str()
     ];
     Ok(Standing::Ready {
         at_work: at_work.unwrap_or(0),
-        ahead: number(db, sql, values).await?.unwrap_or(0),
+        ahead: number(db, &sql, values).await?.unwrap_or(0),
     })
 }
 

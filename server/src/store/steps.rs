@@ -24,6 +24,12 @@ pub const RUNS: &str = "runs";
 /// What waits is overtaken only by what came at most as many minutes later as it has points more, so everything is
 /// first one day. The index `step_ready` is in this order, so it is spelled alike wherever it is asked for.
 pub const PLACE: &str = "run_at - priority * 60000";
+/// The concurrency keys, as `of_key`, of the steps that have theirs: those in hand, and those that wait for what they
+/// began. One statement for each of their indexes.
+pub(crate) const KEY_HOLDERS: &str = "SELECT run_id, position, concurrency_key AS of_key FROM step \
+    WHERE state = 'leased' AND concurrency_key IS NOT NULL \
+    UNION ALL SELECT run_id, position, concurrency_key FROM step \
+    WHERE state = 'ready' AND waiting_for IS NOT NULL AND concurrency_key IS NOT NULL";
 /// How long the result of an idempotency key is given again.
 pub const IDEMPOTENT_MS: i64 = 7 * 24 * 3_600_000;
 /// How often advancing a run may crash before the run is given up.
@@ -352,6 +358,32 @@ pub async fn at(
         .one(db)
         .await?;
     row.ok_or_else(|| StoreError::unknown("step", format!("{run}/{position}")))
+}
+
+/// Who has the concurrency key of a step, itself left out: run and position of each.
+pub async fn holders_of_key(
+    db: &impl ConnectionTrait,
+    step: &step::Model,
+) -> Result<Vec<(String, String)>, StoreError> {
+    #[derive(sea_orm::FromQueryResult)]
+    struct Holder {
+        run_id: String,
+        position: String,
+    }
+    let sql = format!(
+        "SELECT run_id, position FROM ({KEY_HOLDERS}) AS holders WHERE of_key = $1 \
+         AND NOT (run_id = $2 AND position = $3) ORDER BY run_id, position"
+    );
+    let values = values![
+        step.concurrency_key.as_deref(),
+        step.run_id.as_str(),
+        step.position.as_str()
+    ];
+    let holders: Vec<Holder> = all(db, &sql, values).await?;
+    Ok(holders
+        .into_iter()
+        .map(|holder| (holder.run_id, holder.position))
+        .collect())
 }
 
 /// The steps of a run that have not ended, its own advancement among them.

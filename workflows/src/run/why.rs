@@ -59,6 +59,15 @@ pub enum Standing {
         /// When its turn comes, if nothing overtakes it.
         until: Timestamp,
     },
+    /// As many steps of its key are worked on as may be.
+    Keyed {
+        /// The key.
+        key: String,
+        /// How many may be.
+        limit: i64,
+        /// Those that are: run and position of each.
+        holders: Vec<(String, String)>,
+    },
     /// To be tried again.
     Later {
         /// When.
@@ -147,6 +156,8 @@ pub enum WaitsFor {
     Worker,
     /// The rate of its step.
     Rate,
+    /// Steps that have its key.
+    Key,
     /// The next attempt of its step.
     Retry,
     /// A worker that is at its step.
@@ -251,6 +262,23 @@ fn of_step(step: &StepNow, now: Timestamp) -> Found {
             );
             let mut found = Found::new(WaitsFor::Rate, reason).about(key);
             found.until = Some(*until);
+            found
+        }
+        Standing::Keyed {
+            key,
+            limit,
+            holders,
+        } => {
+            let named: Vec<String> = (holders.iter())
+                .map(|(run, position)| format!("step {position} of run `{run}`"))
+                .collect();
+            let reason = format!(
+                "of the steps with the key `{key}` at most {limit} may be worked on, and {} is",
+                named.join(", ")
+            );
+            let mut found = Found::new(WaitsFor::Key, reason).about(key);
+            found.released_by = holders.iter().map(|(run, _)| run.clone()).collect();
+            found.released_by.dedup();
             found
         }
         Standing::Later { at } => {
@@ -441,6 +469,11 @@ mod tests {
         let later = Standing::Later {
             at: Timestamp(2_000_000),
         };
+        let keyed = Standing::Keyed {
+            key: "press".to_owned(),
+            limit: 1,
+            holders: vec![("r1".to_owned(), "2".to_owned())],
+        };
         let switch = KillSwitch {
             reason: "a fire".to_owned(),
             by: "olga".to_owned(),
@@ -504,6 +537,14 @@ mod tests {
                 Retry,
                 "attempt 2 of 8 failed (no_model",
                 vec![],
+            ),
+            (
+                "make",
+                json!({}),
+                Some(keyed),
+                WaitsFor::Key,
+                "at most 1 may be worked on, and step 2 of run `r1` is",
+                vec!["r1"],
             ),
             (
                 "make",
