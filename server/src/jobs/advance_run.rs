@@ -49,40 +49,53 @@ async fn advance(context: &WorkerContext, taken: &Taken) -> Result<Left, StoreEr
         return finish(context, taken, Advance::Until(None)).await;
     }
     answer_overdue(context, &run, now).await?;
-    match replayed(context, taken, &run, now).await {
+    match step_forward(context, taken, &run, now).await {
+        Ok(left) => Ok(left),
         Err(Stop::Storage(error)) => Err(error),
         Err(Stop::Again(why)) => {
-            warn!(error = &*why, run.id = %run.id, "failed to replay run {}; trying again", run.id);
-            finish(context, taken, Advance::Until(Some(now + BACKOFF_MS))).await
+            warn!(error = &*why, run.id = %run.id, "failed to advance run {}; trying again", run.id);
+            put_off(context, taken, &*why).await
         }
         Err(Stop::Never { code, message }) => {
-            let failed = Advanced::failed(context, &run, code, &message).await?;
-            record(context, taken, failed).await
+            let end = RunEnd::Failed(json!(RunFailure::of_run(code, &message, None)));
+            end_as_is(context, taken, &run, end).await
         }
-        Ok(Replayed::Later) => {
+    }
+}
+
+/// Replays a run and records how far it came.
+async fn step_forward(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    now: i64,
+) -> Result<Left, Stop> {
+    let queue = &context.world.queue;
+    match replayed(context, taken, run, now).await? {
+        Replayed::Later => {
             let later = queue.now() + LATER_MS;
-            finish(context, taken, Advance::Until(Some(later))).await
+            Ok(finish(context, taken, Advance::Until(Some(later))).await?)
         }
-        Ok(Replayed::With(Progress::Diverged(_))) if run.cancel_requested => {
+        Replayed::With(Progress::Diverged(_)) if run.cancel_requested => {
             let message = "the run was cancelled; its script asks for something else than its journal holds, so \
                            nothing could be undone";
-            cancelled(context, taken, &run, message).await
+            Ok(cancelled(context, taken, run, message).await?)
         }
-        Ok(Replayed::With(Progress::Diverged(divergence))) => {
+        Replayed::With(Progress::Diverged(divergence)) => {
             let tx = store::begin(&queue.db().write).await?;
             queue::advance(&tx, now, &taken.claimed, Advance::Until(None)).await?;
             store::runs::diverge(&tx, now, &run.id, &json!(divergence)).await?;
-            tx.commit().await?;
+            tx.commit().await.map_err(StoreError::from)?;
             warn!(run.id = %run.id, "run {} diverged at {}", run.id, divergence.position);
             Ok(Left::Somewhere)
         }
-        Ok(Replayed::With(progress)) => {
-            match Advanced::of(context, &run, queue.now(), &progress).await? {
-                Some(advanced) => record(context, taken, advanced).await,
+        Replayed::With(progress) => {
+            match Advanced::of(context, run, queue.now(), &progress).await? {
+                Some(advanced) => Ok(record(context, taken, advanced).await?),
                 // It was out of time.
                 None => {
                     let due = queue.now() + BACKOFF_MS * 10;
-                    finish(context, taken, Advance::Until(Some(due))).await
+                    Ok(finish(context, taken, Advance::Until(Some(due))).await?)
                 }
             }
         }
@@ -97,8 +110,39 @@ async fn cancelled(
     message: &str,
 ) -> Result<Left, StoreError> {
     let end = RunEnd::Cancelled(json!(RunFailure::cancelled(message)));
-    let over = Advanced::over(context, run, &[], end).await?;
-    record(context, taken, over).await
+    end_as_is(context, taken, run, end).await
+}
+
+/// Ends a run that its script brings no further.
+async fn end_as_is(
+    context: &WorkerContext,
+    taken: &Taken,
+    run: &run::Model,
+    end: RunEnd,
+) -> Result<Left, StoreError> {
+    record(context, taken, Advanced::over(context, run, end)).await
+}
+
+/// Leaves a run for a moment, and says why; it is tried for as long as that takes.
+async fn put_off(
+    context: &WorkerContext,
+    taken: &Taken,
+    why: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Result<Left, StoreError> {
+    let queue = &context.world.queue;
+    let tx = store::begin(&queue.db().write).await?;
+    let due = queue.now() + BACKOFF_MS;
+    queue::advance(&tx, queue.now(), &taken.claimed, Advance::Until(Some(due))).await?;
+    queue::say_why(&tx, &taken.claimed, &causes(why)).await?;
+    tx.commit().await?;
+    Ok(Left::Somewhere)
+}
+
+/// An error with what caused it, in one line.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    told.join(": ")
 }
 
 /// Records how far the run came, under the claim of its advance.

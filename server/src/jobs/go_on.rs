@@ -79,8 +79,10 @@ async fn recorded(
         return Ok(false);
     };
     let now = queue.now();
-    let Some(advanced) = Advanced::of(context, &run, now, &progress).await? else {
-        return Ok(false);
+    let advanced = match Advanced::of(context, &run, now, &progress).await {
+        Ok(Some(advanced)) => advanced,
+        Err(Stop::Storage(error)) => return Err(error),
+        Ok(None) | Err(Stop::Again(_) | Stop::Never { .. }) => return Ok(false),
     };
     let tx = store::begin(&queue.db().write).await?;
     queue::end(&tx, now, &taken.claimed, outcome).await?;

@@ -33,3 +33,5 @@ mod prune_tests;
 mod rate_tests;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod waiting_tests;

@@ -15,8 +15,7 @@ use workflows::run::{
 use workflows::steps::Registry;
 
 use super::workers::{WorkerContext, all_queues};
-use crate::host::Trouble;
-use crate::host::past::keep;
+use crate::host::past::{Stop, keep};
 use crate::queue::{self, Advance, Claimed, PutBy, Queue};
 use crate::store::database::{Moved, to_json};
 use crate::store::journal::NewEntry;
@@ -86,12 +85,16 @@ pub(super) enum Written {
 
 impl<'a> Advanced<'a> {
     /// Makes ready what a replay came to; `None` for what is no step forward: a script that diverged, or was cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Again`], when the artifacts do not take what is large.
     pub(super) async fn of(
         context: &'a WorkerContext,
         run: &'a run::Model,
         now: i64,
         progress: &'a Progress,
-    ) -> Result<Option<Self>, StoreError> {
+    ) -> Result<Option<Self>, Stop> {
         match progress {
             Progress::Diverged(_) => Ok(None),
             Progress::Ended {
@@ -105,7 +108,11 @@ impl<'a> Advanced<'a> {
                     Ending::Failed(failure) => RunEnd::Failed(json!(failure)),
                     Ending::Cancelled(failure) => RunEnd::Cancelled(json!(failure)),
                 };
-                Self::over(context, run, new, end).await.map(Some)
+                let kept = Kept::of(context, new).await?;
+                Ok(Some(Self {
+                    kept,
+                    ..Self::over(context, run, end)
+                }))
             }
             Progress::Suspended {
                 new,
@@ -125,30 +132,14 @@ impl<'a> Advanced<'a> {
         }
     }
 
-    /// Makes ready the end of a run.
-    pub(super) async fn over(
-        context: &'a WorkerContext,
-        run: &'a run::Model,
-        new: &'a [Entry],
-        end: RunEnd,
-    ) -> Result<Self, StoreError> {
-        Ok(Self {
+    /// The end of a run of which nothing new is to be kept.
+    pub(super) fn over(context: &'a WorkerContext, run: &'a run::Model, end: RunEnd) -> Self {
+        Self {
             queue: &context.world.queue,
             run,
-            kept: Kept::of(context, new).await?,
+            kept: Kept::default(),
             next: Next::Over(end),
-        })
-    }
-
-    /// Makes ready a failure of the run itself.
-    pub(super) async fn failed(
-        context: &'a WorkerContext,
-        run: &'a run::Model,
-        code: &str,
-        message: &str,
-    ) -> Result<Self, StoreError> {
-        let failure = RunEnd::Failed(json!(RunFailure::of_run(code, message, None)));
-        Self::over(context, run, &[], failure).await
+        }
     }
 
     /// Writes the rows under a claim of the advance; `None` when something was answered since the journal was read, so
@@ -479,25 +470,22 @@ fn refusal(
 }
 
 /// New entries as the journal keeps them.
+#[derive(Default)]
 struct Kept<'a> {
     entries: Vec<(&'a Entry, String, Value, Option<CallOutcome>)>,
 }
 
 impl<'a> Kept<'a> {
-    async fn of(context: &WorkerContext, new: &'a [Entry]) -> Result<Self, StoreError> {
+    async fn of(context: &WorkerContext, new: &'a [Entry]) -> Result<Self, Stop> {
         let world = &context.world;
-        let trouble = |trouble: Trouble| {
-            StoreError::refused(
-                "artifacts",
-                format_args!("a large value is not kept: {trouble}"),
-            )
-        };
         let mut entries = Vec::with_capacity(new.len());
         for entry in new {
-            let input = keep(world, entry.input.clone()).await.map_err(trouble)?;
+            let input = keep(world, entry.input.clone())
+                .await
+                .map_err(Stop::Again)?;
             let outcome = match &entry.outcome {
                 Some(CallOutcome::Ok(value)) => Some(CallOutcome::Ok(
-                    keep(world, value.clone()).await.map_err(trouble)?,
+                    keep(world, value.clone()).await.map_err(Stop::Again)?,
                 )),
                 outcome => outcome.clone(),
             };

@@ -567,7 +567,8 @@ pub(super) mod tests {
     /// A cell takes the one build that waits, starts it and completes it.
     pub(in crate::jobs) async fn complete_build(f: &Fresh) {
         let db = &f.db.write;
-        let sql = "INSERT INTO cell (id, name, machine, created_at) VALUES ('c', 'c', '{}', 0)";
+        let sql = "INSERT INTO cell (id, name, machine, created_at) VALUES ('c', 'c', '{}', 0) \
+                   ON CONFLICT (id) DO NOTHING";
         store::database::execute(db, sql, values![]).await.unwrap();
         let epoch = store::cells::open_epoch(db, f.now(), "c").await.unwrap();
         let ask = Ask {

@@ -260,6 +260,22 @@ pub async fn advance(
     Ok(again)
 }
 
+/// Notes why an advance that was ended goes on later only.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn say_why(
+    db: &impl ConnectionTrait,
+    claimed: &Claimed,
+    why: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE step SET error = $3 WHERE id = $1 AND fence = $2 AND state = 'ready'";
+    let values = values![claimed.0.id.as_str(), claimed.0.fence, why];
+    execute(db, sql, values).await?;
+    Ok(())
+}
+
 /// Records the fact and the audit of an ending.
 async fn tell(
     db: &impl ConnectionTrait,

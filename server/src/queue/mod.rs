@@ -24,7 +24,7 @@ pub use claim::{
 pub use claim::{claim, expire};
 pub use desk::{Place, PutBy, Taken};
 pub use finish::{
-    Advance, Finished, advance, answer_if_over, complete, end, fail, hold, park, tell_end,
+    Advance, Finished, advance, answer_if_over, complete, end, fail, hold, park, say_why, tell_end,
 };
 pub use finisher::{Finisher, Recording};
 pub use floor::Floor;
