@@ -1,6 +1,7 @@
 //! What workers do: advance runs, execute steps, and the chores of the queue.
 
 mod advance_run;
+mod compiled;
 mod deliver_outbox;
 mod execute_step;
 mod expire_leases;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apalis::prelude::{Monitor, WorkerBuilder, WorkerBuilderExt};
@@ -12,6 +12,7 @@ use workflows::script::{Script, ScriptError};
 use workflows::steps::Registry;
 
 use super::advance_run::advance_run;
+use super::compiled::Compiled;
 use super::execute_step::{TRIES, execute_step};
 use super::expire_leases::keep_expiring;
 use super::long_lane::LongLane;
@@ -32,7 +33,7 @@ pub struct WorkerContext {
     /// What records the endings of its steps.
     pub finisher: Finisher,
     pub(super) long: LongLane,
-    scripts: Arc<Mutex<BTreeMap<String, Script>>>,
+    scripts: Compiled,
     stopping: Arc<AtomicBool>,
 }
 
@@ -57,7 +58,7 @@ impl WorkerContext {
             registry,
             hands: BTreeMap::new(),
             long: LongLane::default(),
-            scripts: Arc::default(),
+            scripts: Compiled::default(),
             stopping: Arc::default(),
         }
     }
@@ -69,8 +70,7 @@ impl WorkerContext {
 
     /// The script of a revision that was compiled before.
     pub(super) fn compiled(&self, revision: &str) -> Option<Script> {
-        let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
-        scripts.get(revision).cloned()
+        self.scripts.get(revision)
     }
 
     /// A compiled script, from memory if it was compiled before.
@@ -83,10 +83,7 @@ impl WorkerContext {
             return Ok(script);
         }
         let script = compile()?;
-        self.scripts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(revision.to_owned(), script.clone());
+        self.scripts.put(revision, script.clone());
         Ok(script)
     }
 }
