@@ -157,6 +157,10 @@ async fn look(
             ending: Ending::Failed(failure),
             ..
         }) => Ok((Fails, Some(json!(failure)))),
+        Ok(Progress::UsedUp { new, .. }) => {
+            let why = new.last().and_then(|entry| entry.outcome.as_ref());
+            Ok((Fails, why.map(|why| json!(why))))
+        }
         Ok(Progress::Suspended { .. } | Progress::Ended { .. }) => Ok((Agrees, None)),
         Err(Stop::Never { code, message }) => {
             Ok((Fails, Some(json!({ "code": code, "message": message }))))

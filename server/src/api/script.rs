@@ -1,7 +1,5 @@
 //! What policies and workflows have in common: their revisions, on the wire and through the door.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +8,8 @@ use utoipa::ToSchema;
 use workflows::model::Timestamp;
 use workflows::policy::RevisionState;
 use workflows::script::{
-    Finding, Limits, Script, ScriptError, Severity, StepInput, TestReport, policy_findings,
-    run_tests, workflow_findings,
+    Finding, Limits, Script, ScriptError, Severity, StepInput, StopFlag, StopReason, TestReport,
+    policy_findings, run_tests, workflow_findings,
 };
 
 use super::name::{PageQuery, checked_name};
@@ -342,11 +340,11 @@ pub(super) async fn for_at_most<T: Send + 'static>(
     limits: Limits,
     work: impl FnOnce(&Limits) -> T + Send + 'static,
 ) -> ApiResult<T> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = StopFlag::default();
     let limits = limits.stopped_by(stop.clone());
     let late = tokio::spawn(async move {
         tokio::time::sleep(time).await;
-        stop.store(true, Ordering::Relaxed);
+        stop.raise(StopReason::GivenUp);
     });
     let done = tokio::task::spawn_blocking(move || work(&limits)).await;
     late.abort();

@@ -1,6 +1,5 @@
 //! The revisions of the fleet's policy on a thread of their own, which is asked about one asset after the other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use anyhow::Context;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use workflows::policy::{Asked, Facts, Panel, PolicyError, Seat};
-use workflows::script::{Limits, Script, on_big_stack};
+use workflows::script::{Limits, Script, StopFlag, StopReason, on_big_stack};
 
 use crate::app::App;
 use crate::store::StoreError;
@@ -75,14 +74,14 @@ impl Interview {
 
 impl Drop for Interview {
     fn drop(&mut self) {
-        self.patience.stop.store(true, Ordering::Relaxed);
+        self.patience.stop.raise(StopReason::GivenUp);
     }
 }
 
 /// Stops a revision that thinks for too long; the next one has all the time again.
 #[derive(Default)]
 struct Patience {
-    stop: Arc<AtomicBool>,
+    stop: StopFlag,
     since: Mutex<Option<Instant>>,
 }
 
@@ -90,14 +89,14 @@ impl Patience {
     fn begin(&self) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         *since = Some(Instant::now());
-        self.stop.store(false, Ordering::Relaxed);
+        self.stop.lower();
     }
 
     fn look(&self) {
         // Raised under the lock, so that it cannot hit the one that has just begun.
         let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.is_some_and(|since| since.elapsed() > DECISION_TIME) {
-            self.stop.store(true, Ordering::Relaxed);
+            self.stop.raise(StopReason::UsedUp);
         }
     }
 }

@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use workflows::model::Timestamp;
 use workflows::run::{Ending, Progress, ReplayContext, replay};
-use workflows::script::{Limits, Panicked, Script, ScriptError, on_big_stack};
+use workflows::script::{
+    Limits, Panicked, Script, ScriptError, StopFlag, StopReason, on_big_stack,
+};
 
 use super::World;
 use super::past::{Stop, read_back};
@@ -43,10 +45,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A replay that goes on.
 pub struct Replaying {
     replaying: JoinHandle<Result<Result<Progress, ScriptError>, Panicked>>,
-    stop: Arc<AtomicBool>,
+    stop: StopFlag,
     thread: Arc<OnceLock<ScriptThread>>,
     /// Whether others go first; it may be asked for before the thread has begun.
     steps_back: Arc<AtomicBool>,
+    /// How many times the time of one replay it may take.
+    shares: u32,
 }
 
 /// Replays a run, with a deadline.
@@ -84,7 +88,8 @@ impl Replaying {
         let event: Value = from_json("event", &run.event)?;
         let (id, seed) = (run.id.clone(), run.seed.cast_unsigned());
         let cancelled = run.cancel_requested;
-        Ok(Self::of(move |limits| {
+        let shares = journal.shares();
+        Ok(Self::of(shares, move |limits| {
             let context = ReplayContext {
                 run: &id,
                 now: Timestamp(now),
@@ -96,8 +101,11 @@ impl Replaying {
         }))
     }
 
-    fn of(replay: impl FnOnce(&Limits) -> Result<Progress, ScriptError> + Send + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+    fn of(
+        shares: u32,
+        replay: impl FnOnce(&Limits) -> Result<Progress, ScriptError> + Send + 'static,
+    ) -> Self {
+        let stop = StopFlag::default();
         let limits = Limits::workflow().stopped_by(stop.clone());
         let thread = Arc::new(OnceLock::new());
         let steps_back = Arc::new(AtomicBool::new(false));
@@ -116,6 +124,7 @@ impl Replaying {
             stop,
             thread,
             steps_back,
+            shares,
         }
     }
 
@@ -137,15 +146,15 @@ impl Replaying {
     /// Its progress, if it is over in this time.
     async fn within(&mut self, time: Duration) -> Option<Result<Progress, Stop>> {
         let over = timeout(time, &mut self.replaying).await.ok()?;
-        let stopped = self.stop.load(Ordering::Relaxed);
+        let given_up = self.stop.raised() == Some(StopReason::GivenUp);
         Some(match over {
             Ok(Ok(Err(error))) => Err(Stop::Never {
                 code: "invalid_workflow",
                 message: error.to_string(),
             }),
-            Ok(Ok(Ok(progress))) if stopped => Ok(progress),
+            Ok(Ok(Ok(progress))) if given_up => Ok(progress),
             // A script that says its time was up when nobody stopped it would be tried again for ever.
-            Ok(Ok(Ok(progress))) => Ok(for_good(progress, None)),
+            Ok(Ok(Ok(progress))) => Ok(for_good(progress)),
             Ok(Err(panic)) => Err(Stop::Again(panic.into())),
             Err(error) => Err(Stop::Again(error.into())),
         })
@@ -166,18 +175,16 @@ impl Replaying {
         given_up: impl Fn() -> bool,
     ) -> Result<Progress, Stop> {
         let began = Instant::now();
-        let mut too_much = false;
+        let cpu = allowed.cpu * self.shares;
         loop {
             if let Some(progress) = self.within(LOOK_EVERY).await {
-                return progress.map(|progress| match too_much {
-                    true => for_good(progress, Some(allowed.cpu)),
-                    false => progress,
-                });
+                return progress;
             }
             let used = self.thread.get().and_then(|thread| thread.used());
-            too_much = too_much || used.is_some_and(|used| used > allowed.cpu);
-            if too_much || began.elapsed() > allowed.wall || given_up() {
-                self.stop.store(true, Ordering::Relaxed);
+            if used.is_some_and(|used| used > cpu) {
+                self.stop.raise(StopReason::UsedUp);
+            } else if began.elapsed() > allowed.wall || given_up() {
+                self.stop.raise(StopReason::GivenUp);
             }
         }
     }
@@ -193,12 +200,12 @@ impl Replaying {
     /// Drops it, whatever it would come to; its thread ends a little later.
     pub fn give_up(self) {
         self.step_back();
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.raise(StopReason::GivenUp);
     }
 }
 
-/// What a replay comes to that would only take as much again.
-fn for_good(progress: Progress, used_up: Option<Duration>) -> Progress {
+/// What a replay comes to that would only come to the same again.
+fn for_good(progress: Progress) -> Progress {
     let Progress::Ended {
         new,
         ending: Ending::Failed(mut failure),
@@ -208,12 +215,6 @@ fn for_good(progress: Progress, used_up: Option<Duration>) -> Progress {
     };
     if failure.failure.code == "limit.deadline" {
         failure.failure.retryable = false;
-        if let Some(cpu) = used_up {
-            failure.failure.message = format!(
-                "the script used more than {} s of processor time to come this far",
-                cpu.as_secs_f64()
-            );
-        }
     }
     Progress::Ended {
         new,
@@ -223,13 +224,13 @@ fn for_good(progress: Progress, used_up: Option<Duration>) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use workflows::run::Journal;
+    use workflows::run::{Journal, StepFailure};
 
     use super::*;
 
     fn replaying(source: &str) -> Replaying {
         let script = Script::compile("w", source).expect("compiles");
-        Replaying::of(move |limits| {
+        Replaying::of(1, move |limits| {
             let context = ReplayContext {
                 run: "r",
                 now: Timestamp(0),
@@ -253,20 +254,46 @@ mod tests {
             (long, little, false, true),
             (long, long, true, true),
         ] {
-            let replaying = replaying(SLOW);
-            replaying.step_back();
-            let allowed = Allowed { cpu, wall };
-            let progress = replaying.ended_within(allowed, || given_up).await;
-            let progress = progress.expect("an end");
-            let Progress::Ended {
+            let failure = within(replaying(SLOW), cpu, wall, given_up).await;
+            let Ok(failure) = failure else {
+                panic!("{failure:?}");
+            };
+            assert_eq!(failure.code, "limit.deadline");
+            assert_eq!(failure.retryable, retryable, "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_undone_has_as_much_time_again() {
+        let long = Duration::from_secs(600);
+        let undoing = SLOW.replace("let a", "on_failure(|| 1); let a");
+        let mut first = replaying(&undoing);
+        first.shares = 2;
+        let began = Instant::now();
+        let stopped = within(first, Duration::from_millis(200), long, false).await;
+        assert!(began.elapsed() >= Duration::from_millis(400));
+        let Err(Progress::UsedUp { new, .. }) = stopped else {
+            panic!("{stopped:?}");
+        };
+        assert_eq!(new.len(), 1, "where it was stopped");
+        assert_eq!(Journal::from_iter(new).shares(), 3);
+    }
+
+    /// What a replay fails with, or its progress.
+    async fn within(
+        replaying: Replaying,
+        cpu: Duration,
+        wall: Duration,
+        given_up: bool,
+    ) -> Result<StepFailure, Progress> {
+        replaying.step_back();
+        let progress = replaying.ended_within(Allowed { cpu, wall }, || given_up);
+        match progress.await.expect("an end") {
+            Progress::Ended {
                 ending: Ending::Failed(failure),
                 new,
-            } = progress
-            else {
-                panic!("{progress:?}")
-            };
-            assert_eq!((&*failure.failure.code, new.len()), ("limit.deadline", 0));
-            assert_eq!(failure.failure.retryable, retryable, "{failure:?}");
+            } if new.is_empty() => Ok(failure.failure),
+            progress => Err(progress),
         }
     }
 

@@ -259,7 +259,10 @@ async fn replayed(
     // Where the process goes down somebody else replays it.
     let progress = replaying.ended(|| context.is_stopping()).await;
     drop(place);
-    if !matches!(progress, Ok(Progress::Suspended { .. })) {
+    if !matches!(
+        progress,
+        Ok(Progress::Suspended { .. } | Progress::UsedUp { .. })
+    ) {
         lane.leave(run);
     }
     progress.map(Replayed::With)

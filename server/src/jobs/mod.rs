@@ -29,6 +29,8 @@ mod failpoint_tests;
 #[cfg(test)]
 mod kill_switch_tests;
 #[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
 mod prune_tests;
 #[cfg(test)]
 mod rate_tests;

@@ -49,6 +49,8 @@ struct Waits<'a> {
     orders: Vec<Order>,
     hands: BTreeMap<String, PutBy>,
     abandoned: &'a [Position],
+    /// Whether it goes on at once, whatever is answered.
+    at_once: bool,
 }
 
 /// What an advance left behind.
@@ -120,16 +122,39 @@ impl<'a> Advanced<'a> {
                 abandoned,
                 ..
             } => {
-                let kept = Kept::of(context, new).await?;
-                let next = Waits::of(context, &kept, now, calls, abandoned)?;
-                Ok(Some(Self {
-                    queue: &context.world.queue,
-                    run,
-                    kept,
-                    next: Next::Waits(next),
-                }))
+                let asked = (new.as_slice(), calls.as_slice(), abandoned.as_slice());
+                Self::waiting(context, run, now, asked, false)
+                    .await
+                    .map(Some)
+            }
+            Progress::UsedUp {
+                new,
+                calls,
+                abandoned,
+            } => {
+                let asked = (new.as_slice(), calls.as_slice(), abandoned.as_slice());
+                Self::waiting(context, run, now, asked, true)
+                    .await
+                    .map(Some)
             }
         }
+    }
+
+    async fn waiting(
+        context: &'a WorkerContext,
+        run: &'a run::Model,
+        now: i64,
+        (new, calls, abandoned): (&'a [Entry], &'a [Call], &'a [Position]),
+        at_once: bool,
+    ) -> Result<Self, Stop> {
+        let kept = Kept::of(context, new).await?;
+        let waits = Waits::of(context, &kept, now, calls, abandoned)?;
+        Ok(Self {
+            queue: &context.world.queue,
+            run,
+            kept,
+            next: Next::Waits(Waits { at_once, ..waits }),
+        })
     }
 
     /// The end of a run of which nothing new is to be kept.
@@ -171,7 +196,8 @@ impl<'a> Advanced<'a> {
         let due = store::journal::next_due(tx, run).await?;
         // What was refused is answered, so the script goes on at once.
         let refused = waits.asked.iter().any(|asked| asked.refused.is_some());
-        let due = if refused { Some(now) } else { due };
+        let at_once = refused || waits.at_once;
+        let due = if at_once { Some(now) } else { due };
         let lease_until = now + self.queue.settings().step_lease_ms;
         let leased = waits.queue_steps(tx, now, run, lease_until).await?;
         for (call, asked) in waits.calls.iter().zip(&waits.asked) {
@@ -180,7 +206,7 @@ impl<'a> Advanced<'a> {
             }
         }
         let again = queue::advance(tx, now, claimed, Advance::Until(due)).await?;
-        let event = match refused {
+        let event = match at_once {
             true => RunEvent::Woken,
             false => RunEvent::Suspended { wakes: 0 },
         };
@@ -312,6 +338,7 @@ impl<'a> Waits<'a> {
             asked,
             orders,
             abandoned,
+            at_once: false,
         })
     }
 

@@ -240,6 +240,7 @@ pub fn decide(script: &Script, facts: &Facts, limits: &Limits) -> Result<Decided
 mod tests {
     use super::*;
     use crate::model::Timestamp;
+    use crate::script::{StopFlag, StopReason};
 
     fn ask(source: &str) -> Result<Decided, PolicyError> {
         let script = Script::compile("p", source).expect("compiles");
@@ -304,7 +305,8 @@ fn decide(facts) {
 
     #[test]
     fn a_raised_flag_stops_a_decision() {
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let stop = StopFlag::default();
+        stop.raise(StopReason::GivenUp);
         let script = Script::compile("p", "fn decide(facts) { loop { } }").expect("compiles");
         let facts = Facts::about("fan-1", "fan_tray", Timestamp(0));
         let stopped = decide(&script, &facts, &Limits::decision().stopped_by(stop));

@@ -75,7 +75,7 @@ fn play(
                     undone,
                 };
             }
-            Progress::Diverged(divergence) => panic!("diverged: {divergence:?}"),
+            progress @ (Progress::Diverged(_) | Progress::UsedUp { .. }) => panic!("{progress:?}"),
             Progress::Suspended {
                 new,
                 calls,

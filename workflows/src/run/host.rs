@@ -55,6 +55,9 @@ const RESERVED: [&str; 7] = [
 
 type Answer = Result<Dynamic, Box<EvalAltResult>>;
 
+/// How often a run may use up its time and be undone all the same.
+const MOST_STOPS: usize = 8;
+
 /// What `start` gives and `wait` takes.
 #[derive(Debug, Clone)]
 struct Handle {
@@ -74,6 +77,7 @@ pub(super) enum Halt {
 /// Follows one replay: which call comes next, what the journal says to it, what is new.
 pub(super) struct Recorder {
     journal: Journal,
+    has_stops: bool,
     pub(super) entry_limit: usize,
     /// Somebody wants the run stopped: where the script would wait or ask for more, it is undone instead.
     pub(super) cancelled: bool,
@@ -102,6 +106,7 @@ impl Recorder {
     pub(super) fn new(journal: &Journal, ctx: &ReplayContext) -> Self {
         Self {
             journal: journal.clone(),
+            has_stops: journal.iter().any(|e| e.stop().is_some()),
             entry_limit: ctx.limits.journal_entries,
             cancelled: ctx.cancelled,
             now: ctx.now,
@@ -122,6 +127,47 @@ impl Recorder {
     pub(super) fn enter(&mut self, below: Position) {
         self.below = Some(below);
         self.next = 0;
+    }
+
+    /// Why the script goes no further, if an earlier replay was stopped before its next call.
+    pub(super) fn stopped_before(&mut self) -> Option<RunFailure> {
+        if !self.has_stops {
+            return None;
+        }
+        let entry = self.journal.get(&self.here(self.next + 1))?;
+        let failure = RunFailure {
+            failure: entry.stop()?.clone(),
+            line: entry.line,
+            not_undone: Vec::new(),
+        };
+        let position = entry.position.clone();
+        self.visited.insert(position);
+        Some(failure)
+    }
+
+    /// Halts the script where an earlier replay was stopped. To be asked when a call is over, not before the next one:
+    /// there may never be one.
+    fn unless_stopped(&mut self) -> Result<(), Box<EvalAltResult>> {
+        match self.stopped_before() {
+            Some(failure) => Err(self.halt(Halt::Failed(Box::new(failure)))),
+            None => Ok(()),
+        }
+    }
+
+    /// What says that this replay was stopped here, after everything the journal holds of the script, or of the closure
+    /// that is at work; `None` where that has happened too often, or was not to happen: a script that is being undone
+    /// came past this place before.
+    pub(super) fn stop(&self, failure: &RunFailure) -> Option<Entry> {
+        let stops = self.journal.iter().filter(|e| e.stop().is_some()).count();
+        let begun = self.below.is_none() && self.journal.iter().any(|e| e.undo);
+        if stops >= MOST_STOPS || begun {
+            return None;
+        }
+        let told = self.journal.iter();
+        let last = told.filter_map(|e| e.position.ordinal_below(self.below.as_ref()));
+        let position = self.here(last.max().unwrap_or(0).max(self.next) + 1);
+        let (failure, line) = (failure.failure.clone(), failure.line);
+        Some(Entry::stopped(position, failure, line))
     }
 
     /// The first entry of the journal this replay has not asked for.
@@ -201,7 +247,10 @@ impl Recorder {
             CallOutcome::Err(failure) if self.stops() && failure.is_abandoned() => {
                 Err(self.halt(Halt::Cancelled))
             }
-            _ => give(outcome),
+            _ => {
+                self.unless_stopped()?;
+                give(outcome)
+            }
         }
     }
 
@@ -491,6 +540,7 @@ fn register_failures(engine: &mut Engine, shared: &Shared) {
         }
         let position = recorder.advance();
         recorder.compensations.push((position, undo));
+        recorder.unless_stopped()?;
         Ok(Dynamic::UNIT)
     });
 }
@@ -561,6 +611,7 @@ fn start_call(
         let now = recorder.now;
         recorder.calls.push(call(position, now));
     }
+    recorder.unless_stopped()?;
     Ok(Dynamic::from(Handle {
         position,
         kind: kind.to_owned(),

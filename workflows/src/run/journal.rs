@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Position;
+use crate::script::value;
 
 /// Bytes of JSON an entry's input or output may hold itself; more is kept as an artifact.
 pub const INLINE_LIMIT_BYTES: usize = 64 << 10;
@@ -18,7 +19,8 @@ const STORED: &str = "$stored";
 pub struct Entry {
     /// The call it answers.
     pub position: Position,
-    /// A step's kind, or `sleep`, `wait_event`, `approval`, `wait_any`, `now`, `random`, `log`.
+    /// A step's kind, or `sleep`, `wait_event`, `approval`, `wait_any`, `now`, `random`, `log`; `stopped` where the script
+    /// used up its time.
     pub kind: String,
     /// What the script handed in.
     pub input: Value,
@@ -31,6 +33,36 @@ pub struct Entry {
     /// Whether a closure of `on_failure` made the call, to undo something.
     #[serde(default)]
     pub undo: bool,
+}
+
+/// Kind of the entries that say where the script was stopped.
+const STOPPED: &str = "stopped";
+
+impl Entry {
+    /// What says that the script was stopped before its call at this position, so that each later replay stops there.
+    pub(super) fn stopped(position: Position, failure: StepFailure, line: Option<u32>) -> Self {
+        Self {
+            position,
+            kind: STOPPED.to_owned(),
+            input: Value::Null,
+            input_digest: value::digest(&Value::Null),
+            outcome: Some(CallOutcome::Err(failure)),
+            line,
+            undo: true,
+        }
+    }
+
+    /// Why the script was stopped here, if it was. A step of this kind that failed has a position.
+    pub(super) fn stop(&self) -> Option<&StepFailure> {
+        match &self.outcome {
+            Some(CallOutcome::Err(failure))
+                if self.undo && self.kind == STOPPED && failure.position.is_none() =>
+            {
+                Some(failure)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How a journalled call was answered.
@@ -127,6 +159,15 @@ impl Journal {
     /// The entries in order of position.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
+    }
+
+    /// How many times the time of one replay the next may take: undoing a run has as much as the run itself, and so has
+    /// what comes after each stop.
+    #[must_use]
+    pub fn shares(&self) -> u32 {
+        let undone = self.iter().any(|e| e.undo);
+        let stops = self.iter().filter(|e| e.stop().is_some()).count();
+        1 + u32::from(undone) + u32::try_from(stops).unwrap_or(u32::MAX / 2)
     }
 
     /// How many entries there are.

@@ -31,6 +31,8 @@ mod cron;
 mod cron_field;
 mod host;
 mod journal;
+#[cfg(test)]
+mod limit_tests;
 pub mod machine;
 mod position;
 mod rate;

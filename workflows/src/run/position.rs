@@ -22,6 +22,13 @@ impl Position {
         path.push(ordinal);
         Self(path)
     }
+
+    /// Its ordinal, or that of the call it stands below, among those below `parent`; among the script's own where there
+    /// is none. `None` where it stands elsewhere.
+    pub(super) fn ordinal_below(&self, parent: Option<&Self>) -> Option<u32> {
+        let parent = parent.map_or(&[][..], |parent| &parent.0);
+        self.0.strip_prefix(parent)?.first().copied()
+    }
 }
 
 /// A text is no position.

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     model::Timestamp,
-    script::{Limits, Script, ScriptError, engine_for, innermost, on_big_stack, value},
+    script::{
+        Limits, Script, ScriptError, StopFlag, StopReason, engine_for, innermost, on_big_stack,
+        value,
+    },
 };
 
 /// Entries a failing run may add to undo what it did, beyond its limit.
@@ -48,6 +51,16 @@ pub enum Progress {
         /// Calls a cancelled run no longer waits for. They are to be called off and answered with
         /// [`StepFailure::abandoned`] together with what is stored; if one has been answered meanwhile, nothing of
         /// this progress may be kept, for the script would have come further.
+        abandoned: Vec<Position>,
+    },
+    /// It used up its time. It is to be replayed at once: that replay stops where this one was, and undoes what the
+    /// script had done until then.
+    UsedUp {
+        /// Entries to be stored, the one that says so last.
+        new: Vec<Entry>,
+        /// What to have done, as for one that is suspended.
+        calls: Vec<Call>,
+        /// What to call off, likewise.
         abandoned: Vec<Position>,
     },
     /// It is over.
@@ -161,8 +174,9 @@ impl RunFailure {
 /// Runs `fn run(event)` of a script against a journal.
 ///
 /// The same script, event and journal give the same progress, on any machine; only entries that are new take
-/// anything from `ctx`. A run stopped by its deadline (the limits' stop flag) ends with the retryable failure
-/// `limit.deadline` and undoes nothing: it may simply be replayed.
+/// anything from `ctx`. A replay that is given up (the limits' stop flag) ends with the retryable failure
+/// `limit.deadline` and undoes nothing: it may simply be replayed. One that used up its time says in its journal where,
+/// for time is the one thing that another machine would measure differently.
 #[must_use]
 pub fn replay(script: &Script, event: &Value, journal: &Journal, ctx: &ReplayContext) -> Progress {
     on_big_stack(|| Replay::new(script, journal, ctx).run(event)).unwrap_or_else(|panic| {
@@ -177,6 +191,7 @@ struct Replay<'a> {
     script: &'a Script,
     engine: Engine,
     recorder: Shared,
+    stop: StopFlag,
 }
 
 /// How the script's own part of a replay left off.
@@ -184,6 +199,7 @@ enum Left {
     With(Value),
     Continued(Value),
     Failing(RunFailure),
+    Stopped(StopReason, RunFailure),
     Cancelled,
     Over(Progress),
 }
@@ -197,6 +213,7 @@ impl<'a> Replay<'a> {
             script,
             engine,
             recorder,
+            stop: ctx.limits.stop.clone().unwrap_or_default(),
         }
     }
 
@@ -204,8 +221,14 @@ impl<'a> Replay<'a> {
         match self.go(event) {
             Left::With(result) => self.ended(Ending::Succeeded { result }),
             Left::Continued(event) => self.ended(Ending::Continued { event }),
-            Left::Failing(failure) if is_deadline(&failure) => cut_off(failure),
             Left::Failing(failure) => self.undo(failure, Ending::Failed),
+            Left::Stopped(StopReason::GivenUp, failure) => cut_off(failure),
+            Left::Stopped(StopReason::UsedUp, failure) if self.has_nothing_to_undo() => {
+                self.ended(Ending::Failed(failure))
+            }
+            Left::Stopped(StopReason::UsedUp, failure) => self
+                .used_up(&failure, &[])
+                .unwrap_or_else(|| cut_off(failure)),
             Left::Cancelled => {
                 let failure = RunFailure::cancelled("the run was cancelled");
                 self.undo(failure, Ending::Cancelled)
@@ -226,6 +249,9 @@ impl<'a> Replay<'a> {
         if !self.script.defines("run", 1) {
             let message = format!("script `{}` has no `fn run(event)`", self.script.name());
             return Left::Failing(RunFailure::of_run("missing_function", &message, None));
+        }
+        if let Some(failure) = lock(&self.recorder).stopped_before() {
+            return Left::Failing(failure);
         }
         let left = self.leave(self.call("run", vec![event]));
         if !matches!(left, Left::With(_) | Left::Continued(_)) {
@@ -271,16 +297,60 @@ impl<'a> Replay<'a> {
             };
             (std::mem::take(&mut recorder.compensations), abandoned)
         };
+        let mut out_of_time = false;
         for (position, closure) in compensations.into_iter().rev() {
-            lock(&self.recorder).enter(position);
-            match self.leave(self.call_closure(&closure)) {
+            if out_of_time {
+                failure.not_undone.push(not_begun(position));
+                continue;
+            }
+            match self.undo_one(position, &closure) {
                 Left::With(_) | Left::Continued(_) | Left::Cancelled => {}
-                Left::Failing(failed) if is_deadline(&failed) => return cut_off(failed),
                 Left::Failing(failed) => failure.not_undone.push(failed.failure),
+                Left::Stopped(StopReason::GivenUp, failed) => return cut_off(failed),
+                Left::Stopped(StopReason::UsedUp, failed) => {
+                    if let Some(progress) = self.used_up(&failed, &abandoned) {
+                        return progress;
+                    }
+                    failure.not_undone.push(failed.failure);
+                    out_of_time = true;
+                }
                 Left::Over(progress) => return without(progress, &abandoned),
             }
         }
-        self.ended(ending(failure))
+        match out_of_time {
+            // What the journal holds of the closure that was stopped has not been asked for.
+            true => self.ended_with(ending(failure)),
+            false => self.ended(ending(failure)),
+        }
+    }
+
+    fn undo_one(&self, position: Position, closure: &FnPtr) -> Left {
+        let mut recorder = lock(&self.recorder);
+        recorder.enter(position);
+        if let Some(failure) = recorder.stopped_before() {
+            return Left::Failing(failure);
+        }
+        drop(recorder);
+        self.leave(self.call_closure(closure))
+    }
+
+    /// Whether no closure was registered, and the script has come past everything its journal holds.
+    fn has_nothing_to_undo(&self) -> bool {
+        let recorder = lock(&self.recorder);
+        recorder.compensations.is_empty() && recorder.left_over().is_none()
+    }
+
+    /// Leaves off where its time was used up, if that may be.
+    fn used_up(&self, failure: &RunFailure, abandoned: &[Position]) -> Option<Progress> {
+        let mut recorder = lock(&self.recorder);
+        let stop = recorder.stop(failure)?;
+        let mut new = std::mem::take(&mut recorder.new);
+        new.push(stop);
+        Some(Progress::UsedUp {
+            new,
+            calls: std::mem::take(&mut recorder.calls),
+            abandoned: abandoned.to_vec(),
+        })
     }
 
     fn call(&self, function: &str, args: Vec<Dynamic>) -> Result<Dynamic, Box<EvalAltResult>> {
@@ -308,7 +378,23 @@ impl<'a> Replay<'a> {
                     Left::Failing(RunFailure::of_run("invalid_result", &message, None))
                 }
             },
-            (None, Err(error)) => Left::Failing(uncaught(self.script, &error)),
+            (None, Err(error)) => self.failed(&error),
+        }
+    }
+
+    fn failed(&self, error: &EvalAltResult) -> Left {
+        let mut failure = uncaught(self.script, error);
+        let terminated = matches!(innermost(error), EvalAltResult::ErrorTerminated(..));
+        match self.stop.raised().filter(|_| terminated) {
+            Some(reason) => {
+                failure.failure.retryable = reason == StopReason::GivenUp;
+                if reason == StopReason::UsedUp {
+                    let message = "the script used up its processor time to come this far";
+                    message.clone_into(&mut failure.failure.message);
+                }
+                Left::Stopped(reason, failure)
+            }
+            None => Left::Failing(failure),
         }
     }
 
@@ -335,21 +421,28 @@ impl<'a> Replay<'a> {
 
     /// Steps started in this very replay are dropped with the end: nobody has begun them.
     fn ended(&self, ending: Ending) -> Progress {
-        let mut recorder = lock(&self.recorder);
-        if let Some(divergence) = unasked(&recorder) {
+        if let Some(divergence) = unasked(&lock(&self.recorder)) {
             return Progress::Diverged(divergence);
         }
-        let mut new = std::mem::take(&mut recorder.new);
+        self.ended_with(ending)
+    }
+
+    fn ended_with(&self, ending: Ending) -> Progress {
+        let mut new = std::mem::take(&mut lock(&self.recorder).new);
         new.retain(|entry| entry.outcome.is_some());
         Progress::Ended { new, ending }
     }
 }
 
-fn is_deadline(failure: &RunFailure) -> bool {
-    failure.failure.code == "limit.deadline"
+/// What became of a closure that is left out, as no time is left.
+fn not_begun(position: Position) -> StepFailure {
+    StepFailure {
+        position: Some(position),
+        ..StepFailure::of_run("limit.deadline", "no time was left to undo this")
+    }
 }
 
-/// A replay that had its time; it leaves nothing behind.
+/// A replay that was stopped; it leaves nothing behind.
 fn cut_off(failure: RunFailure) -> Progress {
     Progress::Ended {
         new: Vec::new(),
@@ -391,7 +484,6 @@ fn unasked(recorder: &Recorder) -> Option<Divergence> {
 fn uncaught(script: &Script, error: &EvalAltResult) -> RunFailure {
     let found = ScriptError::from_eval(script, error);
     let mut failure = StepFailure::of_run(&found.code, &found.message);
-    failure.retryable = found.code == "limit.deadline";
     if let Some(name) = &found.nearest {
         failure.message = format!("{}; did you mean `{name}`?", found.message);
     }

@@ -52,7 +52,7 @@ fn play(script: &Script, choices: &[usize], world: impl Fn(&Call) -> CallOutcome
     for turn in 0..200 {
         clock += 1;
         match once(script, &journal) {
-            Progress::Diverged(divergence) => panic!("{divergence:?}"),
+            progress @ (Progress::Diverged(_) | Progress::UsedUp { .. }) => panic!("{progress:?}"),
             Progress::Ended { new, ending } => {
                 keep(&mut journal, &mut order, new, clock);
                 return Old {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, LazyLock,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+    atomic::{AtomicU32, Ordering},
 };
 
 use rhai::{
@@ -14,7 +14,7 @@ use rhai::{
     },
 };
 
-use super::{Panicked, ScriptError, memory, on_big_stack, test::Watching, value};
+use super::{Panicked, ScriptError, StopFlag, memory, on_big_stack, test::Watching, value};
 
 /// How often, in operations, a running script looks at the stop flag.
 const STOP_MASK: u64 = 0xff;
@@ -51,7 +51,7 @@ pub struct Limits {
     /// Entries of one journal.
     pub journal_entries: usize,
     /// Raised from outside to stop a script that has had its time; there is no clock in here.
-    pub stop: Option<Arc<AtomicBool>>,
+    pub stop: Option<StopFlag>,
 }
 
 impl Limits {
@@ -96,7 +96,7 @@ impl Limits {
 
     /// The same, stopped when `stop` is raised.
     #[must_use]
-    pub fn stopped_by(self, stop: Arc<AtomicBool>) -> Self {
+    pub fn stopped_by(self, stop: StopFlag) -> Self {
         Self {
             stop: Some(stop),
             ..self
@@ -245,7 +245,7 @@ pub(crate) fn metered_engine(limits: &Limits) -> (Engine, Arc<Meter>) {
     memory::bound(&mut engine, limits.cells, meter.clone());
     if let Some(stop) = limits.stop.clone() {
         engine.on_progress(move |operations| {
-            (operations & STOP_MASK == 0 && stop.load(Ordering::Relaxed)).then(|| "stop".into())
+            (operations & STOP_MASK == 0 && stop.raised().is_some()).then(|| "stop".into())
         });
     }
     (engine, meter)
@@ -304,6 +304,7 @@ mod tests {
     use rhai::{Dynamic, Scope};
 
     use super::*;
+    use crate::script::StopReason;
 
     fn run(source: &str, limits: &Limits) -> Result<Dynamic, ScriptError> {
         let script = Script::compile("t", source)?;
@@ -455,7 +456,8 @@ mod tests {
 
     #[test]
     fn a_raised_flag_stops_the_script() {
-        let stop = Arc::new(AtomicBool::new(true));
+        let stop = StopFlag::default();
+        stop.raise(StopReason::GivenUp);
         let limits = Limits::batch().stopped_by(stop);
         let error = run("fn run() { loop { } }", &limits).expect_err("stopped");
         assert_eq!(error.code, "limit.deadline");

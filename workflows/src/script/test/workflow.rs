@@ -176,6 +176,7 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
                     journal.answer(&due.position, due.outcome);
                 }
             }
+            Progress::UsedUp { .. } => return Err("the tests had their time".into()),
             Progress::Diverged(divergence) => {
                 let text = format!("the workflow is not deterministic: {divergence:?}");
                 return Err(text.into());
