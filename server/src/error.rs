@@ -1,6 +1,6 @@
 //! What API clients get instead of an answer: one `problem+json` shape (RFC 9457), and the only place that chooses statuses.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -145,6 +145,15 @@ impl ApiError {
         .with("limit_bytes", limit_bytes)
     }
 
+    /// 415: a body of another kind than JSON.
+    pub fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send `Content-Type: application/json`",
+        )
+    }
+
     /// 416: no such bytes.
     pub fn range_not_satisfiable(size_bytes: u64) -> Self {
         Self::new(
@@ -256,21 +265,27 @@ impl From<sea_orm::DbErr> for ApiError {
     }
 }
 
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        match &rejection {
-            JsonRejection::JsonDataError(e) => Self::refused("invalid_body", e.body_text()),
-            JsonRejection::MissingJsonContentType(_) => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "send `Content-Type: application/json`",
-            ),
-            _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
                 "the body is larger than `server.max_body_bytes`; send it in smaller pieces",
             ),
             _ => Self::malformed("malformed_body", rejection.body_text()),
+        }
+    }
+}
+
+impl From<serde_path_to_error::Error<serde_json::Error>> for ApiError {
+    fn from(error: serde_path_to_error::Error<serde_json::Error>) -> Self {
+        match error.inner().is_data() {
+            true => Self::refused(
+                "invalid_body",
+                format!("the body is not what is wanted here: {error}"),
+            ),
+            false => Self::malformed("malformed_body", format!("the body is no JSON: {error}")),
         }
     }
 }

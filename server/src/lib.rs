@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod host;
 pub mod ingest;
 pub mod jobs;
+pub mod json;
 pub mod links;
 pub mod openapi;
 pub mod process;

@@ -16,6 +16,7 @@ use crate::error::Problem;
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(Problem)),
+    security(("token" = [])),
     modifiers(&BearerToken)
 )]
 struct Base;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use workflows::model::{ArtifactRef, Timestamp};
 
+use super::name::Digest;
 use crate::app::App;
 use crate::artifacts::ArtifactWriter;
 use crate::auth;
@@ -135,7 +136,7 @@ pub async fn list_artifacts(
 
 /// The bytes of a digest; `Range` gives a part of them.
 #[utoipa::path(get, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
-    params(("digest" = String, Path, example = "sha256:…"),
+    params(("digest" = inline(Digest), Path, example = "sha256:…"),
         ("range" = Option<String>, Header, description = "`bytes=0-1023`")),
     responses((status = 200, content_type = "*/*", body = serde_json::Value),
         (status = 206, content_type = "*/*", body = serde_json::Value),
@@ -181,7 +182,7 @@ pub async fn get_artifact(
 
 /// Store bytes under the digest they have; any other digest is refused and nothing is kept.
 #[utoipa::path(put, path = "/api/v1/artifacts/{digest}", tag = "artifacts",
-    params(("digest" = String, Path, example = "sha256:…")),
+    params(("digest" = inline(Digest), Path, example = "sha256:…")),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 201, body = Stored),
         (status = 408, description = "The bytes came too slowly.",
@@ -240,7 +241,7 @@ async fn keep(mut writer: ArtifactWriter, body: Body, limit: usize) -> ApiResult
 
 /// Who made these bytes.
 #[utoipa::path(get, path = "/api/v1/artifacts/{digest}/provenance", tag = "artifacts",
-    params(("digest" = String, Path, example = "sha256:…")),
+    params(("digest" = inline(Digest), Path, example = "sha256:…")),
     responses((status = 200, body = ProvenanceList)))]
 pub async fn get_provenance(
     app: App,

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use workflows::model::{Asset, Dependency, Redundancy};
 
 use super::asset_state::AssetStateView;
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -22,6 +22,7 @@ pub struct AssetView {
     #[serde(default)]
     pub id: String,
     /// What sort of asset; models are trained per kind.
+    #[schema(value_type = Name)]
     pub kind: String,
     /// What people call it.
     pub name: String,
@@ -29,12 +30,15 @@ pub struct AssetView {
     pub locality: String,
     /// Row on the locality's plan, from the top.
     #[serde(default)]
+    #[schema(value_type = i64, minimum = 0, maximum = 4_294_967_295_u32)]
     pub row: u32,
     /// Column on the locality's plan, from the left.
     #[serde(default)]
+    #[schema(value_type = i64, minimum = 0, maximum = 4_294_967_295_u32)]
     pub col: u32,
     /// Height unit in its rack, from the bottom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_u32)]
     pub u: Option<u32>,
     /// What it needs to work.
     #[serde(default)]
@@ -56,6 +60,7 @@ pub struct AssetView {
     pub vibration_metric: Option<String>,
     /// What an hour of unplanned outage costs, in the currency of the settings.
     #[serde(default)]
+    #[schema(minimum = 0.0)]
     pub outage_cost_per_hour: f64,
     /// Whatever else is known, by name.
     #[serde(default)]
@@ -78,6 +83,7 @@ pub struct RedundancyView {
     /// Name of the group.
     pub group: String,
     /// How many of its members must serve at any time.
+    #[schema(value_type = i64, minimum = 0, maximum = 4_294_967_295_u32)]
     pub needed: u32,
 }
 
@@ -171,7 +177,7 @@ pub async fn get_asset(
 }
 
 /// Create or replace an asset.
-#[utoipa::path(put, path = "/api/v1/assets/{id}", tag = "twin", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/assets/{id}", tag = "twin", params(("id" = inline(Name), Path)),
     request_body = AssetView, responses((status = 200, body = AssetView)))]
 pub async fn put_asset(
     app: App,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use super::tokens::{self, CellToken};
 use crate::app::App;
 use crate::auth::{self, Role};
@@ -21,6 +21,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewEnrolmentBody {
     /// What it wants to be called.
+    #[schema(value_type = Name)]
     pub name: String,
     /// Its machine: `printers`, `materials` and whatever an operator should know.
     #[serde(default)]

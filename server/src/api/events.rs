@@ -49,8 +49,7 @@ pub struct EventList {
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
     /// Only those with a greater number.
-    #[param(minimum = 0)]
-    pub after: Option<i64>,
+    pub after: Option<u64>,
     /// How many at most, 1 to 500; 100 if not said.
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u64>,
@@ -99,7 +98,11 @@ pub async fn list_events(
             "`limit` must be 1 to 500",
         ));
     }
-    let after = still_told(&app, query.after.unwrap_or(0)).await?;
+    let after = i64::try_from(query.after.unwrap_or(0)).map_err(|_| {
+        let detail = "`after` must be the number of an event";
+        ApiError::malformed("malformed_query", detail)
+    })?;
+    let after = still_told(&app, after).await?;
     let only = EventFilter {
         name: query.name.as_deref(),
         subject: query.subject.as_deref(),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::lease_view::LeaseView;
+use super::name::Digest;
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -56,6 +57,7 @@ pub struct Completion {
     /// The cell's present connection.
     pub epoch: i64,
     /// Digest of the scan, uploaded before.
+    #[schema(value_type = Digest)]
     pub scan: String,
     /// What the cell has to say.
     #[serde(default)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use workflows::model::Locality;
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::ApiResult;
@@ -81,7 +81,7 @@ pub async fn get_locality(
 }
 
 /// Create or replace a locality.
-#[utoipa::path(put, path = "/api/v1/localities/{id}", tag = "twin", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/localities/{id}", tag = "twin", params(("id" = inline(Name), Path)),
     request_body = LocalityView, responses((status = 200, body = LocalityView)))]
 pub async fn put_locality(
     app: App,

@@ -46,11 +46,13 @@ pub struct ModelList {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewTraining {
     /// What it is to predict: `failure`.
+    #[schema(pattern = "^failure$")]
     pub kind: String,
     /// The kind of asset to train for.
     pub asset_kind: String,
     /// Seed of everything random in the training.
     #[serde(default)]
+    #[schema(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     pub seed: u64,
 }
 

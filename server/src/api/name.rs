@@ -1,10 +1,25 @@
 //! Names that appear in paths, and the pages of lists.
 
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::error::{ApiError, ApiResult};
 use crate::store::Page;
+
+/// A name that can be written into a path: how [`checked_name`] is told in the document.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^[A-Za-z0-9._:-]{1,128}$")]
+#[expect(
+    dead_code,
+    reason = "handlers take a string and answer for it with the field's name"
+)]
+pub struct Name(String);
+
+/// The digest of bytes or of a script, as the document tells it.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^sha256:[0-9a-f]{64}$")]
+#[expect(dead_code, reason = "the artifact store reads digests itself")]
+pub struct Digest(String);
 
 /// Refuses a name that could not be written into a path.
 pub fn checked_name(field: &str, name: String) -> ApiResult<String> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use workflows::model::Part;
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -26,6 +26,7 @@ pub struct PartView {
     pub procedure: Vec<String>,
     /// How long that takes, minutes.
     #[serde(default)]
+    #[schema(value_type = i64, minimum = 0, maximum = 4_294_967_295_u32)]
     pub swap_minutes: u32,
     /// What a technician must be able to do.
     #[serde(default)]
@@ -77,7 +78,7 @@ pub async fn get_part(
 }
 
 /// Create or replace a part; a brief that cannot be read is refused with the field it fails at.
-#[utoipa::path(put, path = "/api/v1/parts/{id}", tag = "parts", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/parts/{id}", tag = "parts", params(("id" = inline(Name), Path)),
     request_body = PartView, responses((status = 200, body = PartView)))]
 pub async fn put_part(
     app: App,

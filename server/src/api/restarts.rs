@@ -25,6 +25,7 @@ pub struct NewRestart {
     /// Position of the call to begin again with; the one it failed or diverged at if not said. Where there is none, its
     /// script goes on from everything it was told.
     #[serde(default)]
+    #[schema(pattern = "^[0-9]{1,9}(\\.[0-9]{1,9})*$")]
     pub from: Option<String>,
     /// Digest of another stored revision of its workflow; its own if not said.
     #[serde(default)]

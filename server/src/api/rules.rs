@@ -8,7 +8,7 @@ use workflows::build::rules::{
 };
 use workflows::model::{Timestamp, Weekday};
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult, Problem};
@@ -186,7 +186,7 @@ pub async fn get_heat_group(
 
 /// Make or change a group of machines that share a circuit; cells are put into it by their rules.
 #[utoipa::path(put, path = "/api/v1/heat_groups/{name}", tag = "cells",
-    params(("name" = String, Path)), request_body = NewHeatGroup,
+    params(("name" = inline(Name), Path)), request_body = NewHeatGroup,
     responses((status = 200, body = HeatGroupView)))]
 pub async fn put_heat_group(
     app: App,

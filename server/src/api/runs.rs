@@ -29,6 +29,7 @@ pub struct NewRunBody {
     /// What names the cause: as long as a run of the workflow stands for it, no other is started, and that one is the
     /// answer (200).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
     pub dedup_key: Option<String>,
     /// How long the run stands for its cause, seconds, 1 to 604,800; the setting `policy.dedup_window_s` if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +233,7 @@ pub struct JournalView {
 #[into_params(parameter_in = Query)]
 pub struct JournalQuery {
     /// `next` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,18}$")]
     pub after: Option<i64>,
     /// How many at most, 1 to 500; 500 if not said.
     #[param(minimum = 1, maximum = 500)]
@@ -347,7 +348,9 @@ fn cause<'a>(app: &App, body: &'a NewRunBody) -> ApiResult<Option<(&'a str, i64)
         return refuse("dedup_window_s", "1 to 604,800 seconds");
     }
     match body.dedup_key.as_deref() {
-        Some(key) if key.is_empty() || key.len() > 256 => refuse("dedup_key", "1 to 256 bytes"),
+        Some(key) if !(1..=256).contains(&key.chars().count()) => {
+            refuse("dedup_key", "1 to 256 characters")
+        }
         key => Ok(key.map(|key| (key, window_s * 1_000))),
     }
 }

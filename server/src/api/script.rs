@@ -12,7 +12,7 @@ use workflows::script::{
     policy_findings, run_tests, workflow_findings,
 };
 
-use super::name::{PageQuery, checked_name};
+use super::name::{Name, PageQuery, checked_name};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::{ApiError, ApiResult};
@@ -90,12 +90,12 @@ pub struct RolledBack {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewScript {
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
     /// Its source, Rhai.
     pub source: String,
     /// Where it is to stand: `active` if not said; a `draft` is only kept.
     #[serde(default)]
-    #[schema(inline)]
     pub state: NewState,
     /// Its tests, the text of its `_test.rhai`: it is refused unless there are some and all pass.
     #[serde(default)]

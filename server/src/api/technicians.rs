@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use workflows::model::{Absence, Shift, Technician, Timestamp, Weekday};
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -38,10 +38,10 @@ pub struct ShiftView {
     /// Days it begins on.
     pub days: Vec<WeekdayView>,
     /// Begin.
-    #[schema(pattern = "^[0-2][0-9]:[0-5][0-9]$", example = "08:00")]
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "08:00")]
     pub from: String,
     /// End.
-    #[schema(pattern = "^[0-2][0-9]:[0-5][0-9]$", example = "16:00")]
+    #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "16:00")]
     pub to: String,
 }
 
@@ -178,7 +178,7 @@ pub async fn get_technician(
 
 /// Create or replace a technician.
 #[utoipa::path(put, path = "/api/v1/technicians/{id}", tag = "maintenance",
-    params(("id" = String, Path)), request_body = TechnicianView,
+    params(("id" = inline(Name), Path)), request_body = TechnicianView,
     responses((status = 200, body = TechnicianView)))]
 pub async fn put_technician(
     app: App,

@@ -15,12 +15,14 @@ use crate::telemetry::{AppendReport, Bucket, RangeQuery, SeriesInfo, TelemetryEr
 
 /// A batch of samples.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(
     dead_code,
     reason = "describes what `ingest::json` reads without holding it twice"
 )]
 pub struct BatchBody {
     /// The samples.
+    #[schema(max_items = 100_000)]
     samples: Vec<SampleBody>,
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
 
-use super::name::checked_name;
+use super::name::{Name, checked_name};
 use crate::app::App;
 use crate::auth::{self, Role};
 use crate::error::{ApiError, ApiResult};
@@ -17,8 +17,10 @@ use crate::store::{self, tokens::token};
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewToken {
     /// What its holder may do; cells get theirs by enrolling.
+    #[schema(value_type = String, pattern = "^(operator|technician|engineer|developer|agent)$")]
     pub role: Role,
     /// Who holds it.
+    #[schema(value_type = Name)]
     pub name: String,
 }
 

@@ -8,7 +8,7 @@ use workflows::model::Timestamp;
 use workflows::run::trigger::late_by_ms;
 use workflows::run::{Cron, CronError, zone_named};
 
-use super::name::{PageQuery, checked_name};
+use super::name::{Name, PageQuery, checked_name};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -219,7 +219,7 @@ pub async fn get_trigger(
 /// Start a workflow by the clock. The same name replaces the trigger; its next tick stays unless its time changed or it
 /// was paused.
 #[utoipa::path(put, path = "/api/v1/triggers/{name}", tag = "runs",
-    params(("name" = String, Path)), request_body = NewTrigger,
+    params(("name" = inline(Name), Path)), request_body = NewTrigger,
     responses((status = 200, body = TriggerView)))]
 pub async fn put_trigger(
     app: App,

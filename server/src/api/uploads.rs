@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use workflows::model::{ArtifactRef, Timestamp};
 
 use super::artifacts::Stored;
+use super::name::Digest;
 use crate::app::App;
 use crate::artifacts::{ArtifactError, PIECE_BYTES};
 use crate::auth::{self, Principal};
@@ -33,12 +34,13 @@ const SILENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewUploadBody {
     /// The digest they have.
-    #[schema(pattern = "^sha256:[0-9a-f]{64}$")]
+    #[schema(value_type = Digest)]
     pub digest: String,
     /// How many they are.
     #[schema(maximum = 9_007_199_254_740_991_u64)]
     pub size_bytes: u64,
     /// Their media type; `application/octet-stream` if not said.
+    #[schema(pattern = "^[!-~]([ -~]{0,126}[!-~])?$")]
     pub media: Option<String>,
 }
 
@@ -382,9 +384,12 @@ fn not_there(row: &upload::Model) -> ApiError {
 
 /// Refuses what could not be said in a header when the bytes are fetched.
 fn checked_media(media: &str) -> ApiResult<()> {
-    if (1..=128).contains(&media.len()) && HeaderValue::from_str(media).is_ok() {
+    let fits = (1..=128).contains(&media.len())
+        && media.bytes().all(|b| (b' '..=b'~').contains(&b))
+        && media.trim() == media;
+    if fits {
         return Ok(());
     }
-    let detail = "`media` is a media type of at most 128 characters, such as `model/stl`";
+    let detail = "`media` is a media type of at most 128 ASCII characters, such as `model/stl`";
     Err(ApiError::refused("invalid_media", detail).with("field", "media"))
 }
