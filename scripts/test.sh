@@ -77,6 +77,7 @@ all)
     part "the editor extension's own tests" editor
     part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored
     part "the API answers as described, and the dashboard shows it" scripts/with-demo.sh "$0" beside-a-demo
+    part "the API answers as described on Postgres" scripts/with-postgres.sh scripts/schemathesis.sh
     ;;
 beside-a-demo)
     # Started by `all` with BASE_URL, TOKEN, RUN and ASSET. The dashboard first: afterwards the hall is full of fuzz.

@@ -2,10 +2,11 @@
 
 usage: BASE_URL=http://127.0.0.1:8600 TOKEN=… python tests/contract/contract.py [schemathesis option...]
 
-The server should hold a finished demonstration (scripts/with-demo.sh starts one). Two walks: as a cell through what only
-cells may do, then as the operator through everything else. Both follow the links of the document from answer to answer. An
-operation none of whose requests got past authentication or found what it names fails the walk as well. Requests are drawn
-with a fixed seed; the names of things that are there are mixed in, so that not every answer is 404.
+The server should hold a finished demonstration (scripts/with-demo.sh starts one). Two walks with every check there is: as
+a cell, with another one looking over its shoulder, through what only cells may do and what belongs to whom sent it; then as
+the operator through everything else. Both follow the links of the document from answer to answer. An operation none of whose
+requests got past authentication or found what it names fails the walk as well. Requests are drawn with a fixed seed; the
+names of things that are there are mixed in, so that not every answer is 404.
 """
 
 import hashlib
@@ -22,20 +23,50 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE_URL = os.environ["BASE_URL"]
 OPERATOR = os.environ["TOKEN"]
 SEED = "1"
-EXAMPLES = os.environ.get("EXAMPLES", "8")
+EXAMPLES = os.environ.get("EXAMPLES", "4")
+# A walk along the links costs little, and only what is accepted leads on.
+WALKS = "40"
 
-CHECKS = ",".join(
-    [
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_headers_conformance",
-        "response_schema_conformance",
-    ]
-)
+# Far above what anything takes; it is to end all the same.
+SLOWEST_S = "25"
 # It never ends, so it cannot be asked like the others; tests/stories listens to it.
 ENDLESS = "/api/v1/events/stream"
-CELLS_ONLY = r"^/api/v1/(leases/|cells/\{cell\}/(epochs|leases))"
+OF_CELLS = r"^/api/v1/(leases/|cells/\{cell\}/(epochs|leases)|artifacts/uploads/)"
+
+# What fits its schema is to be accepted, except for what stands in the way elsewhere and is answered with one of these.
+ELSEWHERE = ["2xx", "3xx", "401", "403", "404", "409", "429"]
+# And except for rules no schema can tell: the status of the refusal, and the operations that have them.
+RULES = {
+    "400": [
+        "get_range",  # it ends before it begins
+        "remote_write",  # bytes that are no snappy, no protobuf
+    ],
+    "410": [
+        "list_events",  # numbers of another history
+    ],
+    "413": [
+        "create_upload",  # more than the setting `server.max_artifact_bytes`
+    ],
+    "422": [
+        "append_upload",  # more bytes than announced
+        "claim_cell_token",  # a secret that is not the one given out
+        "finish_upload",  # bytes of another digest
+        "get_range",  # more points than one answer holds
+        "put_artifact",  # bytes of another digest
+        "put_cell_rules",  # a time zone nobody knows, a span that ends before it begins
+        "put_heat_group",  # a time zone nobody knows
+        "put_kill_switch",  # a reason where it is to be on
+        "put_part",  # a brief that cannot be read
+        "put_policy",  # a script that does not compile
+        "put_technician",  # a time zone nobody knows
+        "put_trigger",  # a time table or a time zone that cannot be read, a workflow that is not there
+        "put_workflow",  # a script that does not compile
+        "replay_policy",  # a script that does not compile; a draft named twice or not at all
+        "restart_run",  # a position its journal has no call at
+    ],
+}
+# Items of a batch are judged one by one; what is wrong with them stands in the answer.
+JUDGED_INSIDE = ["write_samples"]
 
 # Makes what a finished demonstration has not: builds that wait, a proposed window, a question to a person, a dead letter.
 WORKFLOW = """
@@ -141,7 +172,7 @@ def prepare():
     claimable = enrol("claimable")
     kept = call("GET", f"/artifacts?run={run}")["artifacts"][0]
     again = {"digest": kept["digest"], "size_bytes": kept["size_bytes"]}
-    stored = call("POST", "/artifacts/uploads", again)["id"]
+    stored = call("POST", "/artifacts/uploads", again, token)["id"]
     codes += [call("POST", "/enrolments", {"name": f"asks-{n}"})["code"] for n in range(6)]
 
     def names(path, key, name="id"):
@@ -177,14 +208,31 @@ def prepare():
         "open_codes": [claimable["code"]],
         "open_secrets": [claimable["claim_secret"]],
         "offsets": [0],
-        "uploads": [upload_of(b"%04d" % n * 1000) for n in range(6)],
-        "doomed_uploads": [upload_of(b"doomed %d" % n) for n in range(6)],
+        "uploads": [upload_of(b"%04d" % n * 1000, token) for n in range(6)],
+        "doomed_uploads": [upload_of(b"doomed %d" % n, token) for n in range(6)],
         "stored_uploads": [stored],
         "windows": names("/windows", "windows"),
         "work_orders": names("/work_orders", "work_orders"),
         "workflows": ["contract"],
     }
-    return values, cell, token
+    return values, [token for _, token, _, _ in cells]
+
+
+def as_peers(folder, tokens):
+    """Lets the first of these speak, and asks as each other one for what the first has sent."""
+    names = [f"cell-{n}" for n, _ in enumerate(tokens)]
+    known = folder / "peers.json"
+    speakers = [
+        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {token}"}]}
+        for name, token in zip(names, tokens)
+    ]
+    known.write_text(json.dumps({"auth": speakers}))
+    return [
+        "[auth.wfc]",
+        f"path = {json.dumps(str(known))}",
+        f"user = {json.dumps(names[0])}",
+        f"peers = {json.dumps(names)}",
+    ]
 
 
 def settings(values, operations):
@@ -233,6 +281,17 @@ def settings(values, operations):
         "[generation]",
         "allow-x00 = true",
         'database = "none"',
+        f"max-examples = {EXAMPLES}",
+        "[phases.stateful.generation]",
+        'mode = "positive"',
+        f"max-examples = {WALKS}",
+        "[checks]",
+        f"max_response_time = {SLOWEST_S}",
+        "[checks.positive_data_acceptance]",
+        f"expected-statuses = {json.dumps(ELSEWHERE)}",
+        # Whichever refusal it is.
+        "[checks.negative_data_rejection]",
+        'expected-statuses = ["4xx"]',
     ]
     for name, entries in values.items():
         if entries:
@@ -251,6 +310,13 @@ def settings(values, operations):
         for parameter, name in parameters.items():
             if values[name]:
                 lines += [f'parameters."{parameter}" = {{ dictionary = "{name}", probability = 0.8 }}']
+    for name in sorted({name for names in RULES.values() for name in names}):
+        accepted = ELSEWHERE + [status for status, names in RULES.items() if name in names]
+        lines += ["[[operations]]", f'include-operation-id = "{name}"']
+        lines += [f"checks.positive_data_acceptance.expected-statuses = {json.dumps(accepted)}"]
+    for name in JUDGED_INSIDE:
+        lines += ["[[operations]]", f'include-operation-id = "{name}"']
+        lines += ['checks.negative_data_rejection.expected-statuses = ["200", "4xx"]']
     lines += [
         # Following what it finds, it would revoke the token it speaks with.
         "[[operations]]",
@@ -262,11 +328,15 @@ def settings(values, operations):
         "[[operations]]",
         'include-operation-id = "pin_run"',
         "warnings = false",
+        # The digests the coverage phase makes up name no scan, and no dictionary reaches its bodies; the stories end builds.
+        "[[operations]]",
+        'include-operation-id = "complete_build"',
+        "warnings = false",
     ]
     return "\n".join(lines) + "\n"
 
 
-def walk(title, config, token, phases, revisions, options):
+def walk(title, config, known, options):
     print(f"contract: {title}", flush=True)
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
@@ -275,11 +345,9 @@ def walk(title, config, token, phases, revisions, options):
         "run",
         str(ROOT / "openapi/v1.json"),
         *["--url", BASE_URL],
-        *["--header", f"Authorization: Bearer {token}"],
-        *["--checks", CHECKS],
-        *["--phases", phases],
+        *["--checks", "all"],
+        *["--phases", "examples,coverage,fuzzing,stateful"],
         *["--seed", SEED],
-        *["--max-examples", EXAMPLES],
         *["--request-timeout", "30"],
         *["--suppress-health-check", "all"],
         "--no-shrink",
@@ -288,34 +356,37 @@ def walk(title, config, token, phases, revisions, options):
         *options,
     ]
     hooks = {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    known = {"CONTRACT_REVISIONS": json.dumps(revisions)}
+    known = {"CONTRACT_KNOWN": json.dumps(known)}
     return subprocess.run(command, env={**os.environ, **hooks, **known}, cwd=config.parent).returncode
 
 
 def main():
     operations = json.loads((ROOT / "openapi/v1.json").read_text())["paths"]
-    values, cell, cell_token = prepare()
+    values, cells = prepare()
     workflow, policy = values["revisions"][-1], values["policy_revisions"][-1]
-    revisions = {"pin_run": workflow, "restart_run": workflow, "replay_policy": policy}
+    known = {
+        "pin_run": {"revision": workflow},
+        "restart_run": {"revision": workflow},
+        "replay_policy": {"revision": policy},
+        "complete_build": {"scan": values["artifacts"][0]},
+    }
+    extra = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "schemathesis.toml"
-        config.write_text(settings(values, operations))
-        extra = sys.argv[1:]
-        as_cell = walk(
-            "as a cell, through what only cells may do",
-            config,
-            cell_token,
-            "examples,coverage,fuzzing,stateful",
-            revisions,
-            ["--include-path-regex", CELLS_ONLY, *extra],
-        )
+        folder = Path(folder)
+        told = settings(values, operations)
+        cell, operator = folder / "cell.toml", folder / "operator.toml"
+        cell.write_text("\n".join(as_peers(folder, cells[:2])) + "\n" + told)
+        operator.write_text(told)
+        as_cell = walk("as a cell", cell, known, ["--include-path-regex", OF_CELLS, *extra])
         as_operator = walk(
-            "as the operator, through everything",
-            config,
-            OPERATOR,
-            "examples,coverage,fuzzing,stateful",
-            revisions,
-            ["--exclude-path", ENDLESS, "--exclude-path-regex", CELLS_ONLY, *extra],
+            "as the operator",
+            operator,
+            known,
+            [
+                *["--header", f"Authorization: Bearer {OPERATOR}"],
+                *["--exclude-path", ENDLESS, "--exclude-path-regex", OF_CELLS],
+                *extra,
+            ],
         )
     # Had the token been revoked on the way, every later answer would have been an unsuspicious 401.
     call("GET", "/tokens")

@@ -1,11 +1,14 @@
-"""What schemathesis does not know by itself: how bodies that are bytes are sent, and which revisions there are."""
+"""What schemathesis does not know by itself: how bodies that are bytes are sent, and what there is to name."""
 
 import json
 import os
+import re
 
 import schemathesis
 
-REVISIONS = json.loads(os.environ.get("CONTRACT_REVISIONS", "{}"))
+# What the body of an operation may name, by its field.
+KNOWN = json.loads(os.environ.get("CONTRACT_KNOWN", "{}"))
+DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 @schemathesis.serializer("application/x-protobuf", "application/octet-stream")
@@ -15,8 +18,14 @@ def raw_bytes(ctx, value):
 
 @schemathesis.hook
 def map_body(context, body):
-    """Names a revision that is there where the body names one; drawn ones hardly ever are."""
-    known = REVISIONS.get(context.operation.definition.raw.get("operationId"))
-    if known and isinstance(body, dict) and isinstance(body.get("revision"), str):
-        return {**body, "revision": known}
-    return body
+    """Names what is there where the body names something; what is drawn hardly ever is."""
+    known = KNOWN.get(context.operation.definition.raw.get("operationId"), {})
+    if not isinstance(body, dict):
+        return body
+    # A scan that is no digest is to be refused as it is.
+    there = {
+        field: value
+        for field, value in known.items()
+        if isinstance(body.get(field), str) and (field != "scan" or DIGEST.fullmatch(body[field]))
+    }
+    return {**body, **there}
