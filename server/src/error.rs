@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use workflows::script::nearest;
 
 /// What handlers return.
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -79,6 +80,20 @@ impl ApiError {
         )
         .with("what", what)
         .with("id", id)
+    }
+
+    /// 404 that names the known one that was probably meant.
+    pub fn not_found_among<'a>(
+        what: &str,
+        id: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut error = Self::not_found(what, id);
+        let Some(meant) = nearest(id, known) else {
+            return error;
+        };
+        error.detail = format!("{}; did you mean `{meant}`?", error.detail);
+        error.with("nearest", meant)
     }
 
     /// 405: the path is known, what is to be done with it is not.

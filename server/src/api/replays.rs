@@ -165,6 +165,9 @@ pub async fn replay_policy(
         None => Some(decisions::count(&app.db.read, span).await?),
         Some(_) => None,
     };
+    if total == Some(0) {
+        has_a_policy(&app, &name).await?;
+    }
     let recorded = decisions::recorded(&app.db.read, span, page).await?;
     let last = recorded.last().map(|r| r.decision.clone());
     let next = last.filter(|_| recorded.len() as u64 == limit);
@@ -177,6 +180,21 @@ pub async fn replay_policy(
         next,
         ..view(name, &draft, replayed)
     }))
+}
+
+/// Refuses the name of a policy nobody has stored; one that has not decided yet is another matter.
+async fn has_a_policy(app: &App, name: &str) -> ApiResult<()> {
+    let (db, sort) = (&app.db.read, Scripts::Policies);
+    let newest = Page {
+        after: None,
+        limit: 1,
+    };
+    if !sort.revisions(db, name, newest).await?.is_empty() {
+        return Ok(());
+    }
+    let serving = sort.list(db).await?;
+    let names = serving.iter().map(|revision| revision.name.as_str());
+    Err(ApiError::not_found_among(sort.noun(), name, names))
 }
 
 async fn draft(app: &App, name: &str, body: &NewReplay) -> ApiResult<Script> {
@@ -432,6 +450,26 @@ mod tests {
                 .await;
             assert_eq!(asked.problem(422), code);
         }
+    }
+
+    #[tokio::test]
+    async fn a_replay_of_a_policy_nobody_has_names_the_nearest() {
+        let server = TestServer::with(&[]).await;
+        let token = server.token(Role::Engineer, "emil").await;
+        let stored = json!({ "name": "quiet_hours", "source": policy(0.1) }).to_string();
+        server
+            .ask("POST", "/api/v1/policies", &token, &stored)
+            .await;
+        let body = json!({ "source": policy(0.1) }).to_string();
+        let ask = |name: &str| format!("/api/v1/policies/{name}/replays");
+        let asked = server.ask("POST", &ask("quite_hours"), &token, &body).await;
+        assert_eq!(asked.problem(404), "not_found");
+        assert_eq!(asked.json()["nearest"], "quiet_hours");
+        let none_yet = server.ask("POST", &ask("quiet_hours"), &token, &body).await;
+        assert_eq!(
+            (none_yet.status.as_u16(), &none_yet.json()["total"]),
+            (200, &json!(0))
+        );
     }
 
     #[test]
