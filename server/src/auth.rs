@@ -187,7 +187,15 @@ pub fn new_token() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Role;
     use crate::testing::TestServer;
+
+    #[test]
+    fn an_approval_can_be_asked_of_every_role_there_is() {
+        for role in workflows::run::ROLES {
+            assert!(Role::from_name(role).is_some(), "{role}");
+        }
+    }
 
     #[tokio::test]
     async fn without_a_lock_a_cell_is_still_the_cell_its_token_says() {

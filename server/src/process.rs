@@ -31,7 +31,7 @@ use crate::telemetry::Telemetry;
 use crate::{fleet, router};
 
 /// Every queue steps are claimed under.
-pub const ALL_QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
+pub const ALL_QUEUES: [&str; 4] = workflows::run::QUEUES;
 
 /// How long the numbers of ticks are kept, so that no late process takes one again.
 const CHORES_KEPT_MS: i64 = 24 * 3_600_000;

@@ -163,6 +163,7 @@ fn script_routes() -> OpenApiRouter<App> {
         .routes(routes!(decisions::get_decision))
         .routes(routes!(workflows::list_workflows, workflows::put_workflow))
         .routes(routes!(workflows::get_workflow))
+        .routes(routes!(workflows::get_workflow_definitions))
         .routes(routes!(workflows::check_workflow))
         .routes(routes!(queues::list_queues))
         .routes(routes!(retention::get_retention))

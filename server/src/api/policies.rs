@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use workflows::policy::{Recorded, RevisionState, forecast, read_facts};
@@ -163,11 +163,7 @@ pub async fn check_policy(
 #[utoipa::path(get, path = "/api/v1/policies/definitions", tag = "policies",
     responses((status = 200, content_type = "text/plain", body = String)))]
 pub async fn get_definitions(_: auth::Reader) -> Response {
-    (
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
-        policy_definitions(),
-    )
-        .into_response()
+    script::definitions(policy_definitions())
 }
 
 /// The revisions of a policy, newest first.
@@ -392,6 +388,72 @@ mod tests {
         assert_eq!(unknown.problem(404), "not_found");
         let broken = audit::first_broken(&desk.server.app.db.read).await;
         assert_eq!(broken.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_policy_whose_tests_break_the_budget_of_a_decision_is_refused() {
+        let desk = Desk::open().await;
+        let source = "fn decide(facts) { let n = 0; while n < 200_000 { n += 1; } \
+                      #{ action: \"monitor\", reason: \"counted\" } }";
+        let tests = "fn test_a() { assert_decision(decide(example_facts())); }";
+        let body = json!({ "name": "p", "source": source, "tests": tests });
+        let refused = desk.post("policies", body).await;
+        assert_eq!(refused.problem(422), "tests_failed");
+        let detail = refused.json()["detail"].to_string();
+        assert!(detail.contains("200000 operations"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_tests_is_refused_and_what_is_likely_is_told() {
+        let desk = Desk::open().await;
+        let post = |tests: &str| {
+            let body = json!({ "name": "p", "source": MONITOR, "tests": tests });
+            desk.post("policies", body)
+        };
+        let replaced = post("fn decide(facts) { 1 } fn test_a() { decide(1); }").await;
+        assert_eq!(replaced.problem(422), "script");
+        let detail = replaced.json()["detail"].to_string();
+        assert!(
+            detail.contains("p_test:1:4: ") && detail.contains("`p`, line 1"),
+            "{detail}"
+        );
+        let stored = post("fn test_a() { } fn tset_b() { }").await;
+        assert_eq!(stored.status, 201);
+        assert_eq!(stored.json()["warnings"][0]["nearest"], "test_b");
+    }
+
+    #[tokio::test]
+    async fn a_workflow_nobody_has_stored_is_warned_of() {
+        let desk = Desk::open().await;
+        let workflow =
+            json!({ "name": "mend_fan", "source": "fn run(event) { log(\"done\", #{}); }" });
+        let stored = desk.post("workflows", workflow).await;
+        assert_eq!(stored.status, 201, "{:?}", stored.body);
+        let starts = |workflow: &str| {
+            let source = format!(
+                "fn decide(facts) {{ #{{ action: \"start\", workflow: \"{workflow}\", reason: \"hot\" }} }}"
+            );
+            desk.post("policies", json!({ "name": "p", "source": source }))
+        };
+        let told = starts("mend_fna").await.json()["warnings"].clone();
+        assert_eq!(
+            (&told[0]["code"], &told[0]["nearest"]),
+            (&json!("unknown_workflow"), &json!("mend_fan"))
+        );
+        let told = starts("mend_fan").await.json()["warnings"].clone();
+        assert_eq!(told, json!([]));
+    }
+
+    #[tokio::test]
+    async fn definitions_of_both_sorts_are_served() {
+        let desk = Desk::open().await;
+        for (sort, wanted) in [("policies", "`fps`"), ("workflows", "fn step(")] {
+            let path = format!("/api/v1/{sort}/definitions");
+            let answer = desk.server.ask("GET", &path, &desk.token, "").await;
+            assert_eq!(answer.status, 200, "{path}");
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(text.contains(wanted), "{path}");
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -9,7 +11,7 @@ use workflows::model::Timestamp;
 use workflows::policy::RevisionState;
 use workflows::script::{
     Finding, Limits, Script, ScriptError, Severity, StepInput, StopFlag, StopReason, TestReport,
-    policy_findings, run_tests, workflow_findings,
+    look_over_policy, look_over_workflow, run_tests, workflow_name_findings,
 };
 
 use super::name::{Name, PageQuery, checked_name};
@@ -237,12 +239,12 @@ pub(super) async fn serving(app: &App, sort: Scripts) -> ApiResult<Vec<ScriptVie
 
 /// What is wrong with a script, or probably is; looking takes a while, so it is done on a thread for such work.
 async fn findings(sort: Scripts, name: String, source: String) -> ApiResult<Vec<Finding>> {
-    let look = move || match (Script::compile(&name, &source), sort) {
-        (Ok(script), Scripts::Policies) => policy_findings(&script),
-        (Ok(script), Scripts::Workflows) => {
-            workflow_findings(&script, &StepInput::all(&workflows::steps::registry()))
+    let look = move || match sort {
+        Scripts::Policies => look_over_policy(&name, &source),
+        Scripts::Workflows => {
+            let kinds = StepInput::all(&workflows::steps::registry());
+            look_over_workflow(&name, &source, &kinds)
         }
-        (Err(error), _) => vec![error.into()],
     };
     let looked = tokio::task::spawn_blocking(look).await;
     looked.map_err(ApiError::internal)
@@ -277,6 +279,12 @@ pub(super) async fn look_over(sort: Scripts, source: String) -> ApiResult<Json<C
     }))
 }
 
+/// Definitions, as text.
+pub(super) fn definitions(text: String) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (kind, text).into_response()
+}
+
 /// A script that was stored.
 pub(super) struct Stored {
     /// The revision.
@@ -297,10 +305,15 @@ pub(super) async fn put(
     body: NewScript,
 ) -> ApiResult<Stored> {
     let name = checked_name("name", body.name)?;
-    let warnings = sound(sort, &name, &body.source).await?;
+    let mut warnings = sound(sort, &name, &body.source).await?;
+    if sort == Scripts::Policies {
+        warnings.extend(workflows_missing(app, &name, &body.source).await?);
+        warnings.sort_by_key(|problem| (problem.line, problem.column));
+    }
     if let Some(tests) = &body.tests {
         let report = tested(name.clone(), body.source.clone(), tests.clone()).await?;
         refuse_failing(&name, &report)?;
+        warnings.extend(report.findings.into_iter().map(Into::into));
     }
     let now = app.now_ms();
     let tx = store::begin(&app.db.write).await?;
@@ -324,12 +337,21 @@ pub(super) async fn put(
     })
 }
 
+/// The workflows a policy starts that this server does not have; they may come later, so it is only told.
+async fn workflows_missing(app: &App, name: &str, source: &str) -> ApiResult<Vec<ScriptProblem>> {
+    let serving = Scripts::Workflows.list(&app.db.read).await?;
+    let names: Vec<&str> = serving.iter().map(|r| r.name.as_str()).collect();
+    let script = Script::compile(name, source).map_err(|error| refusal(&[error]))?;
+    let missing = workflow_name_findings(&script, &names);
+    Ok(missing.into_iter().map(Into::into).collect())
+}
+
 /// Runs the tests that came with a script, as long as they may take.
 async fn tested(name: String, source: String, tests: String) -> ApiResult<TestReport> {
-    let report = for_at_most(TESTS_TAKE, Limits::batch(), move |limits| {
+    let report = for_at_most(TESTS_TAKE, Limits::test(), move |limits| {
         let script = Script::compile(&name, &source)?;
         let tests = Script::compile(&format!("{name}_test"), &tests)?;
-        run_tests(&script, &tests, limits)
+        run_tests(&script, &tests, limits.stop.clone())
     });
     report.await?.map_err(|error| refusal(&[error]))
 }
@@ -352,6 +374,9 @@ pub(super) async fn for_at_most<T: Send + 'static>(
 }
 
 fn refuse_failing(name: &str, report: &TestReport) -> ApiResult<()> {
+    if let Some(error) = report.error() {
+        return Err(refusal(std::slice::from_ref(error)));
+    }
     if report.tests.is_empty() {
         let detail = format!("the tests of `{name}` have no `fn test_…()`");
         return Err(ApiError::refused("no_tests", detail));

@@ -1,9 +1,11 @@
 //! Workflows: scripts that act in steps.
 
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use workflows::policy::RevisionState;
+use workflows::script::workflow_definitions;
 
 use super::name::PageQuery;
 use super::script::{
@@ -83,6 +85,13 @@ pub async fn check_workflow(
     Json(body): Json<ScriptSource>,
 ) -> ApiResult<Json<CheckReport>> {
     script::look_over(SORT, body.source).await
+}
+
+/// What a workflow can call, for editors (`.d.rhai`).
+#[utoipa::path(get, path = "/api/v1/workflows/definitions", tag = "runs",
+    responses((status = 200, content_type = "text/plain", body = String)))]
+pub async fn get_workflow_definitions(_: auth::Reader) -> Response {
+    script::definitions(workflow_definitions())
 }
 
 /// The revisions of a workflow, newest first.

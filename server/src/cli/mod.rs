@@ -113,3 +113,33 @@ fn log_to_stderr(default: &str) {
         .log_internal_errors(false)
         .init();
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_scripts_says_what_a_test_is_and_where_more_is() {
+        for (path, docs) in [
+            (&["policy"][..], "docs/POLICIES.md"),
+            (&["policy", "check"], "docs/POLICIES.md"),
+            (&["policy", "test"], "docs/POLICIES.md"),
+            (&["policy", "replay"], "docs/POLICIES.md"),
+            (&["workflow"], "docs/WORKFLOWS.md"),
+            (&["workflow", "check"], "docs/WORKFLOWS.md"),
+            (&["workflow", "test"], "docs/WORKFLOWS.md"),
+        ] {
+            let mut command = Arguments::command();
+            let mut at = &mut command;
+            for name in path {
+                at = at.find_subcommand_mut(name).expect(name);
+            }
+            let help = at.render_long_help().to_string();
+            for wanted in [docs, "test_", "case_", "Exit code"] {
+                assert!(help.contains(wanted), "{path:?} lacks {wanted}\n{help}");
+            }
+        }
+    }
+}

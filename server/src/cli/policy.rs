@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::{policy_definitions, policy_findings};
+use ::workflows::script::{look_over_policy, policy_definitions};
 use clap::{Args, Subcommand};
 
 use super::{output, replay, scripts};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
+#[command(after_help = scripts::POLICY_HELP)]
 pub enum Policy {
     /// Look policies over: names, arguments, types, facts, decisions, what is never reached or used.
     Check(Check),
@@ -22,8 +23,9 @@ pub enum Policy {
 
 /// Look policies over without running them.
 #[derive(Debug, Args)]
+#[command(after_help = scripts::POLICY_HELP)]
 pub struct Check {
-    /// Policies, or folders of them.
+    /// Policies, their tests, or folders of policies.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -32,6 +34,7 @@ pub struct Check {
 
 /// Run the tests beside policies: those of `rule.rhai` are in `rule_test.rhai`.
 #[derive(Debug, Args)]
+#[command(after_help = scripts::POLICY_HELP)]
 pub struct Test {
     /// Policies, their tests, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
@@ -44,7 +47,7 @@ impl Policy {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Check(check) => scripts::check(&check.paths, check.options, policy_findings),
+            Self::Check(check) => scripts::check(&check.paths, check.options, look_over_policy),
             Self::Test(test) => scripts::test(&test.paths, test.options),
             Self::Definitions => output::line(policy_definitions().trim_end()),
             Self::Replay(replay) => replay.run(),

@@ -20,6 +20,7 @@ const BAR: u64 = 40;
 
 /// Ask a draft about the decisions a server has recorded: which flip, on which assets, and where the two first part.
 #[derive(Debug, Args)]
+#[command(after_help = super::scripts::REPLAY_HELP)]
 pub struct Replay {
     /// The draft.
     #[arg(value_name = "FILE")]
@@ -129,12 +130,29 @@ impl Replay {
     pub fn run(self) -> anyhow::Result<()> {
         let report = super::block_on(self.ask())?;
         if self.json {
-            return output::json(&report);
+            output::json(&report)?;
+        }
+        if report.decisions == 0 && report.unreadable == 0 {
+            bail!("{}", self.nothing(&report.policy));
+        }
+        if self.json {
+            return Ok(());
         }
         for line in report.lines() {
             output::line(&line)?;
         }
         Ok(())
+    }
+
+    /// That there was nothing to ask about, which says nothing of the draft.
+    fn nothing(&self, policy: &str) -> String {
+        let span = match (self.from, self.to) {
+            (None, None) => String::new(),
+            (Some(from), None) => format!(" since {from}"),
+            (None, Some(to)) => format!(" before {to}"),
+            (Some(from), Some(to)) => format!(" from {from} to {to}"),
+        };
+        format!("no decisions of `{policy}` are recorded{span}, so the draft was asked about none")
     }
 
     async fn ask(&self) -> anyhow::Result<Report> {
@@ -424,6 +442,29 @@ mod tests {
             assert!(lines.contains(wanted), "{wanted}\n---\n{lines}");
         }
         assert_eq!(Tally::default().into_report().lines().len(), 1);
+    }
+
+    #[test]
+    fn an_empty_span_is_named() {
+        let replay = |from, to| Replay {
+            draft: PathBuf::from("p.rhai"),
+            policy: None,
+            from,
+            to,
+            server: String::new(),
+            token: None,
+            json: false,
+        };
+        let none = replay(None, None).nothing("p");
+        assert_eq!(
+            none,
+            "no decisions of `p` are recorded, so the draft was asked about none"
+        );
+        let day = replay(Some(Timestamp(0)), Some(Timestamp(86_400_000))).nothing("p");
+        assert!(
+            day.contains(" from 1970-01-01T00:00:00.000Z to 1970-01-02T"),
+            "{day}"
+        );
     }
 
     #[test]

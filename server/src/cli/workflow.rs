@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::workflows::script::{StepInput, workflow_definitions, workflow_findings};
+use ::workflows::script::{StepInput, look_over_workflow, workflow_definitions};
 use ::workflows::steps;
 use clap::{Args, Subcommand};
 
@@ -10,6 +10,7 @@ use super::{output, scripts};
 
 /// Check and test workflows.
 #[derive(Debug, Subcommand)]
+#[command(after_help = scripts::WORKFLOW_HELP)]
 pub enum Workflow {
     /// Look workflows over: names, arguments, types, kinds of step and their fields, what is never reached or used.
     Check(Check),
@@ -21,8 +22,9 @@ pub enum Workflow {
 
 /// Look workflows over without running them.
 #[derive(Debug, Args)]
+#[command(after_help = scripts::WORKFLOW_HELP)]
 pub struct Check {
-    /// Workflows, or folders of them.
+    /// Workflows, their tests, or folders of workflows.
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -31,6 +33,7 @@ pub struct Check {
 
 /// Run the tests beside workflows: those of `make.rhai` are in `make_test.rhai`.
 #[derive(Debug, Args)]
+#[command(after_help = scripts::WORKFLOW_HELP)]
 pub struct Test {
     /// Workflows, their tests, or folders of them.
     #[arg(required = true, value_name = "FILE|DIR")]
@@ -45,8 +48,8 @@ impl Workflow {
         match self {
             Self::Check(check) => {
                 let kinds = StepInput::all(&steps::registry());
-                scripts::check(&check.paths, check.options, |script| {
-                    workflow_findings(script, &kinds)
+                scripts::check(&check.paths, check.options, |name, source| {
+                    look_over_workflow(name, source, &kinds)
                 })
             }
             Self::Test(test) => scripts::test(&test.paths, test.options),

@@ -204,13 +204,8 @@ async fn answer_overdue(
 }
 
 fn timed_out(entry: &journal::Model) -> CallOutcome {
-    CallOutcome::Err(StepFailure {
-        kind: entry.kind.clone(),
-        code: "timeout".to_owned(),
-        message: format!("`{}` was not answered in time", entry.kind),
-        retryable: true,
-        position: entry.position.parse().ok(),
-    })
+    let position = entry.position.parse().ok();
+    CallOutcome::Err(StepFailure::timed_out(&entry.kind, position))
 }
 
 /// How a replay left off.

@@ -108,6 +108,19 @@ pub struct WaitingFor {
     pub what: Value,
 }
 
+/// The queues steps are claimed under.
+pub const QUEUES: [&str; 4] = ["runs", "io", "cad", "vision"];
+
+/// The roles an approval can be asked of.
+pub const ROLES: [&str; 6] = [
+    "operator",
+    "technician",
+    "engineer",
+    "developer",
+    "agent",
+    "cell",
+];
+
 /// The options a step takes.
 pub(crate) const STEP_OPTIONS: [&str; 9] = [
     "retry",

@@ -94,7 +94,22 @@ pub struct StepFailure {
 /// Code of the answer that calls get which a cancelled run no longer waits for.
 const ABANDONED: &str = "run_cancelled";
 
+/// Code of the answer that calls get whose time is up.
+pub(crate) const TIMEOUT: &str = "timeout";
+
 impl StepFailure {
+    /// The answer to a call whose time is up: asked again, it may well be in time.
+    #[must_use]
+    pub fn timed_out(kind: &str, position: Option<Position>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            code: TIMEOUT.to_owned(),
+            message: format!("`{kind}` was not answered in time"),
+            retryable: true,
+            position,
+        }
+    }
+
     /// The answer to a call that a cancelled run no longer waits for; no script sees it.
     #[must_use]
     pub fn abandoned(position: &Position) -> Self {

@@ -49,10 +49,11 @@ pub mod trigger;
 pub mod why;
 
 pub(crate) use calls::STEP_OPTIONS;
-pub use calls::{Call, StepOptions, WaitingFor};
+pub use calls::{Call, QUEUES, ROLES, StepOptions, WaitingFor};
 pub use cron::{Cron, zone_named};
 pub use cron_field::CronError;
 pub(crate) use host::FUNCTIONS;
+pub(crate) use journal::TIMEOUT;
 pub use journal::{
     CallOutcome, Entry, INLINE_LIMIT_BYTES, Journal, StepFailure, inline_stored, outline_large,
 };

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use rhai::{
-    AST, Engine, EvalAltResult, Module, OptimizationLevel, Position, Shared,
+    AST, Dynamic, Engine, EvalAltResult, Module, OptimizationLevel, Position, Shared,
     packages::{
         ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage,
         BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage,
@@ -75,7 +75,7 @@ impl Limits {
         }
     }
 
-    /// For decisions in bulk and for tests of policies.
+    /// For decisions in bulk.
     #[must_use]
     pub fn batch() -> Self {
         Self {
@@ -92,6 +92,12 @@ impl Limits {
             map_entries: 10_000,
             ..Self::batch()
         }
+    }
+
+    /// For the code of a test itself, which makes up what a workflow is told; what it tests has limits of its own.
+    #[must_use]
+    pub fn test() -> Self {
+        Self::workflow()
     }
 
     /// The same, stopped when `stop` is raised.
@@ -118,6 +124,8 @@ pub struct Script {
     digest: Arc<str>,
     ast: Arc<AST>,
     watching: Option<Watching>,
+    /// Whether variables nobody declares are let through, so that a check can tell of all of them.
+    lenient: bool,
 }
 
 impl Script {
@@ -127,12 +135,23 @@ impl Script {
     ///
     /// A syntax error, an unknown variable or a script too large, with its line and column.
     pub fn compile(name: &str, source: &str) -> Result<Self, ScriptError> {
+        Self::read(name, source, false)
+    }
+
+    /// The same with unknown variables in it; only to be looked at.
+    pub(super) fn compile_leniently(name: &str, source: &str) -> Result<Self, ScriptError> {
+        Self::read(name, source, true)
+    }
+
+    fn read(name: &str, source: &str, lenient: bool) -> Result<Self, ScriptError> {
+        let ast = compile_ast(name, source, OptimizationLevel::Simple, lenient)?;
         Ok(Self {
-            ast: Arc::new(compile_ast(name, source, OptimizationLevel::Simple)?),
+            ast: Arc::new(ast),
             name: name.into(),
             digest: value::sha256(source.as_bytes()).into(),
             source: source.into(),
             watching: None,
+            lenient,
         })
     }
 
@@ -172,7 +191,22 @@ impl Script {
 
     /// Its tree with everything that is written, also what the engine leaves out because it never runs.
     pub(crate) fn unoptimised(&self) -> Result<AST, ScriptError> {
-        compile_ast(&self.name, &self.source, OptimizationLevel::None)
+        compile_ast(
+            &self.name,
+            &self.source,
+            OptimizationLevel::None,
+            self.lenient,
+        )
+    }
+
+    /// Whether variables nobody declares were let through.
+    pub(super) fn is_lenient(&self) -> bool {
+        self.lenient
+    }
+
+    /// The same, or what runs where that cannot be had.
+    pub(super) fn as_written(&self) -> AST {
+        self.unoptimised().unwrap_or_else(|_| self.ast().clone())
     }
 
     pub(crate) fn ast(&self) -> &AST {
@@ -244,11 +278,14 @@ pub(crate) fn metered_engine(limits: &Limits) -> (Engine, Arc<Meter>) {
         .disable_symbol("export");
     memory::bound(&mut engine, limits.cells, meter.clone());
     if let Some(stop) = limits.stop.clone() {
-        engine.on_progress(move |operations| {
-            (operations & STOP_MASK == 0 && stop.raised().is_some()).then(|| "stop".into())
-        });
+        engine.on_progress(move |operations| is_stopped(&stop, operations));
     }
     (engine, meter)
+}
+
+/// What an engine is told after so many operations: to go on, or to stop.
+pub(super) fn is_stopped(stop: &StopFlag, operations: u64) -> Option<Dynamic> {
+    (operations & STOP_MASK == 0 && stop.raised().is_some()).then(|| "stop".into())
 }
 
 /// The error at the bottom of a chain of calls: where and why it really happened.
@@ -275,7 +312,12 @@ static PACKAGES: LazyLock<[Shared<Module>; 9]> = LazyLock::new(|| {
     ]
 });
 
-fn compile_ast(name: &str, source: &str, level: OptimizationLevel) -> Result<AST, ScriptError> {
+fn compile_ast(
+    name: &str,
+    source: &str,
+    level: OptimizationLevel,
+    lenient: bool,
+) -> Result<AST, ScriptError> {
     let limits = Limits::batch();
     if source.len() > limits.source_bytes {
         return Err(too_long(name, source.len(), limits.source_bytes));
@@ -284,6 +326,7 @@ fn compile_ast(name: &str, source: &str, level: OptimizationLevel) -> Result<AST
         let mut engine = limited_engine(&limits);
         engine
             .set_optimization_level(level)
+            .set_strict_variables(!lenient)
             .compile(source)
             .map_err(|e| ScriptError::from_parse(name, source, &e))
     })
@@ -301,7 +344,7 @@ fn too_long(name: &str, bytes: usize, limit: usize) -> ScriptError {
 
 #[cfg(test)]
 mod tests {
-    use rhai::{Dynamic, Scope};
+    use rhai::Scope;
 
     use super::*;
     use crate::script::StopReason;

@@ -61,6 +61,9 @@ impl ScriptError {
         };
         let found = Self::at(script, code, error.err_type().to_string(), error.position());
         match error.err_type() {
+            ParseErrorType::VariableUndefined(name) if is_constant(source, name) => {
+                found.meaning(Some(&format!("global::{name}")))
+            }
             ParseErrorType::VariableUndefined(name) => {
                 found.meaning(nearest(name, words(source, name)))
             }
@@ -124,6 +127,14 @@ fn words<'a>(source: &'a str, except: &'a str) -> impl Iterator<Item = &'a str> 
     source
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(move |word| !word.is_empty() && *word != except)
+}
+
+/// Whether a text has a constant of this name, which its functions see as `global::…` alone.
+fn is_constant(source: &str, name: &str) -> bool {
+    let mut constants = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("const "));
+    constants.any(|rest| rest.split([' ', '=']).find(|word| !word.is_empty()) == Some(name))
 }
 
 /// The message of an error without its position, which travels beside it.

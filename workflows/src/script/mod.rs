@@ -16,9 +16,11 @@ pub mod value;
 mod watch;
 
 pub use check::{
-    Finding, Severity, StepInput, check_policy, check_workflow, policy_findings, workflow_findings,
+    Finding, Severity, StepInput, check_policy, check_workflow, look_over_policy,
+    look_over_workflow, policy_findings, test_findings, workflow_findings, workflow_name_findings,
 };
 pub use definitions::{policy_definitions, workflow_definitions};
+use engine::is_stopped;
 pub use engine::{Limits, Script};
 pub(crate) use engine::{Meter, engine_for, innermost, limited_engine, metered_engine};
 pub use error::ScriptError;
@@ -27,5 +29,6 @@ pub use sites::TraceWhat;
 pub(crate) use sites::{Read, Root, Site, Sites};
 pub use stack::{Panicked, on_big_stack};
 pub use stop::{StopFlag, StopReason};
+use test::register_for_checks;
 pub use test::{Coverage, TestReport, TestResult, UncoveredBranch, run_tests};
 pub(crate) use watch::{Branches, Seen, watch};

@@ -35,7 +35,7 @@ pub const POLICIES: [Shipped; 1] = [shipped!("policies", "allocation")];
 mod tests {
     use super::*;
     use crate::{
-        script::{Limits, Script, StepInput, policy_findings, run_tests, workflow_findings},
+        script::{Script, StepInput, policy_findings, run_tests, workflow_findings},
         steps::registry,
     };
 
@@ -44,7 +44,7 @@ mod tests {
         let script = Script::compile(shipped.name, shipped.source).expect(shipped.name);
         let tests =
             Script::compile(&format!("{}_test", shipped.name), shipped.tests).expect(shipped.name);
-        let report = run_tests(&script, &tests, &Limits::workflow()).expect("tests run");
+        let report = run_tests(&script, &tests, None).expect("tests run");
         let failed: Vec<String> = report
             .tests
             .iter()
@@ -98,7 +98,7 @@ mod tests {
             Script::compile("p", "fn decide(facts) {\n\n  facts.nothing\n}").expect("compiles");
         let tests = "fn test_a() {\n  assert_eq(1, 2);\n}\nfn test_b() { decide(#{}); }\nfn test_c() { assert_eq(1, 1.0); }";
         let tests = Script::compile("p_test", tests).expect("compiles");
-        let report = run_tests(&script, &tests, &Limits::workflow()).expect("tests run");
+        let report = run_tests(&script, &tests, None).expect("tests run");
         let failures: Vec<Option<String>> = report
             .tests
             .iter()

@@ -56,6 +56,11 @@ impl Env {
         Some(variable.type_)
     }
 
+    /// The names in scope.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().map(|v| v.name.as_str())
+    }
+
     fn declared(&self, name: &str) -> Option<Position> {
         let variable = self.variables.iter().rev().find(|v| v.name == name);
         variable.map(|v| v.at)
@@ -261,8 +266,13 @@ impl Walker<'_> {
 
     /// What is written to is not thereby used, unless what it is counts too.
     fn assign(&mut self, to: &Expr, reads: bool, env: &mut Env) {
-        if !matches!(to, Expr::Variable(..)) || reads {
-            self.expr(to, env);
+        match to {
+            Expr::Variable(name, _, at) if !reads && name.2.is_empty() => {
+                if self.lenient && env.declared(&name.1).is_none() {
+                    self.undeclared(&name.1, *at, env);
+                }
+            }
+            _ => _ = self.expr(to, env),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The answers of a policy: a map literal with a literal `action` has the fields that action takes.
 
-use rhai::{Expr, Position};
+use rhai::{AST, ASTNode, Expr, Position};
 
 use super::{
     finding::Findings,
@@ -73,6 +73,32 @@ fn look_at(field: &Field, action: &str, known: &[&str], findings: &mut Findings)
         };
         findings.error("type", message, field.at).hint(hint);
     }
+}
+
+/// Tells of decisions that start a workflow which is none of `known`.
+pub(super) fn check_workflows(ast: &AST, known: &[&str], findings: &mut Findings) {
+    ast.walk(&mut |path| {
+        if let Some(ASTNode::Expr(Expr::Map(map, _))) = path.last() {
+            let text = |field: &str| {
+                map.0.iter().find_map(|(name, value)| match value {
+                    Expr::StringConstant(text, at) if name.name == field => Some((text, *at)),
+                    _ => None,
+                })
+            };
+            let starts = text("action").is_some_and(|(action, _)| action == "start");
+            if let Some((workflow, at)) = text("workflow")
+                && starts
+                && !known.contains(&workflow.as_str())
+            {
+                let message = format!("no workflow `{workflow}` serves here, so nothing starts");
+                let hint = "store the workflow before the policy decides";
+                let finding = findings.warning("unknown_workflow", message, at);
+                finding.hint(hint);
+                finding.meaning(nearest(workflow, known.iter().copied()));
+            }
+        }
+        true
+    });
 }
 
 /// Looks over what `decide` answers, path by path.

@@ -162,7 +162,11 @@ impl Walker<'_> {
 
     fn variable(&mut self, name: &str, namespace: &str, at: Position, env: &mut Env) -> Type {
         if namespace.is_empty() {
-            return env.read(name).unwrap_or(Type::ANY);
+            let known = env.read(name);
+            if known.is_none() && self.lenient && name != "this" {
+                self.undeclared(name, at, env);
+            }
+            return known.unwrap_or(Type::ANY);
         }
         if let Some(type_) = self.constants.get(name) {
             return *type_;
@@ -174,6 +178,19 @@ impl Walker<'_> {
             .hint(format!("write `const {name} = …;` outside functions"))
             .meaning(meant);
         Type::ANY
+    }
+
+    /// Tells of a name nobody declares, and what it is where it is that of a constant.
+    pub(super) fn undeclared(&mut self, name: &str, at: Position, env: &Env) {
+        let message = format!("there is no variable `{name}`");
+        let finding = self.findings.error("unknown_variable", message, at);
+        if self.constants.contains_key(name) {
+            let global = format!("global::{name}");
+            let hint = format!("a function sees the constant as `{global}`");
+            finding.meaning(Some(&global)).hint(hint);
+            return;
+        }
+        finding.meaning(nearest(name, env.names()));
     }
 
     fn follow(&mut self, here: &Here, link: Link, env: &mut Env) -> Here {
@@ -291,6 +308,9 @@ impl Walker<'_> {
         if BUILT_IN.contains(&call.name.as_str()) || !call.namespace.is_empty() {
             return built_in(&call.name);
         }
+        if self.functions.is_own(&call.name, call.args.len()) && !self.knows(call) {
+            return Type::ANY;
+        }
         // A function of the script called on a value gets it as `this`, any other as its first argument.
         if let Some(type_) = self.own_call(call, &given[1..]) {
             return type_;
@@ -310,6 +330,12 @@ impl Walker<'_> {
         }
         self.functions
             .call(&call.name, &given, at, &mut self.findings)
+    }
+
+    /// Whether the body of a function is at hand, as that of a script that is tested is not.
+    fn knows(&self, call: &FnCallExpr) -> bool {
+        let key = (call.name.to_string(), call.args.len());
+        self.summaries.contains_key(&key)
     }
 
     /// A map that is not known may hold a closure under the name that is called.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::Position;
+use rhai::{Engine, Position};
 
 use super::{
     finding::Findings,
     steps,
     types::{Kinds, Type, of_parameter, of_result},
 };
-use crate::script::{Limits, Script, limited_engine, nearest};
+use crate::script::{Limits, Script, limited_engine, nearest, register_for_checks};
 
 /// Names the language itself calls.
 pub(super) const BUILT_IN: [&str; 12] = [
@@ -43,8 +43,23 @@ pub(super) struct Functions {
 impl Functions {
     /// Those of the packages, of the script itself, and of a workflow if it is one.
     pub(super) fn of(script: &Script, workflow: bool) -> Self {
-        let mut native: BTreeMap<String, Vec<Signature>> = BTreeMap::new();
         let engine = limited_engine(&Limits::batch());
+        Self::on(&engine, [script], steps::functions(workflow))
+    }
+
+    /// Those of the packages and of tests, and both those of the tests and those of what they test.
+    pub(super) fn of_tests(subject: &Script, tests: &Script) -> Self {
+        let mut engine = limited_engine(&Limits::test());
+        register_for_checks(&mut engine);
+        Self::on(&engine, [subject, tests], Vec::new())
+    }
+
+    fn on<const N: usize>(
+        engine: &Engine,
+        scripts: [&Script; N],
+        more: Vec<(String, Signature)>,
+    ) -> Self {
+        let mut native: BTreeMap<String, Vec<Signature>> = BTreeMap::new();
         let all = engine.collect_fn_metadata(
             None,
             |f| {
@@ -57,10 +72,10 @@ impl Functions {
             },
             true,
         );
-        for (name, signature) in all.into_iter().chain(steps::functions(workflow)) {
+        for (name, signature) in all.into_iter().chain(more) {
             native.entry(name).or_default().push(signature);
         }
-        let own = script.ast().iter_functions();
+        let own = scripts.iter().flat_map(|s| s.ast().iter_functions());
         Self {
             native,
             own: own.map(|f| (f.name.to_owned(), f.params.len())).collect(),
@@ -106,6 +121,10 @@ impl Functions {
         position: Position,
         findings: &mut Findings,
     ) -> Type {
+        // Of the script that is tested nothing is known but its functions' names and parameters.
+        if self.is_own(name, arguments.len()) {
+            return Type::ANY;
+        }
         let Some(signatures) = self.native.get(name) else {
             self.unknown(name, arguments.len(), position, findings);
             return Type::ANY;

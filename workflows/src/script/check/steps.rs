@@ -8,7 +8,7 @@ use super::{
     types::{Kinds, Type},
 };
 use crate::{
-    run::{FUNCTIONS, Rate, STEP_OPTIONS},
+    run::{FUNCTIONS, QUEUES, ROLES, Rate, STEP_OPTIONS},
     script::{duration, nearest},
     steps::{DynStep, Registry},
 };
@@ -90,7 +90,11 @@ pub(super) fn check(call: &FnCallExpr, steps: &[StepInput], findings: &mut Findi
         ("step" | "start", 2 | 3) => check_step(call, steps, findings),
         ("sleep" | "start_sleep", 1) => check_duration(&call.args[0], findings),
         ("time_plus", 2) => check_duration(&call.args[1], findings),
-        ("wait_event" | "start_event" | "approval", 3) => check_duration(&call.args[2], findings),
+        ("wait_event" | "start_event", 3) => check_duration(&call.args[2], findings),
+        ("approval", 3) => {
+            check_one_of(&call.args[0], "role", &ROLES, findings);
+            check_duration(&call.args[2], findings);
+        }
         _ => {}
     }
 }
@@ -105,6 +109,11 @@ fn check_step(call: &FnCallExpr, steps: &[StepInput], findings: &mut Findings) {
             let message = "option `rate_key` says what `rate` counts, and there is none".to_owned();
             let finding = findings.error("lone_option", message, name.pos);
             finding.hint("add a rate, like `rate: \"10/1m\"`");
+        }
+        if let (Some((name, _)), Some(_)) = (has("idempotency_key"), has("concurrency_key")) {
+            let message = "`idempotency_key` and `concurrency_key` exclude each other".to_owned();
+            let finding = findings.error("exclusive_options", message, name.pos);
+            finding.hint("what happens once over all runs needs no limit; take one of them out");
         }
     }
     let (Expr::StringConstant(kind, at), false) = (&call.args[0], steps.is_empty()) else {
@@ -149,6 +158,16 @@ fn check_option(name: &str, at: Position, value: &Expr, findings: &mut Findings)
     match name {
         "backoff" | "timeout" => check_duration(value, findings),
         "rate" => check_rate(value, findings),
+        "queue" => check_one_of(value, "queue", &QUEUES, findings),
+        "retry" | "priority" if is_out_of_range(name, value) => {
+            let message = format!("option `{name}` is out of range");
+            let hint = match name {
+                "retry" => "give it the attempts after the first, 0 or more",
+                _ => "give it some minutes of waiting, more or fewer than 0",
+            };
+            let at = value.start_position();
+            findings.error("out_of_range", message, at).hint(hint);
+        }
         "retry" | "priority" => {
             if let Expr::StringConstant(_, at) | Expr::FloatConstant(_, at) = value {
                 let message = format!("option `{name}` is a whole number");
@@ -159,6 +178,29 @@ fn check_option(name: &str, at: Position, value: &Expr, findings: &mut Findings)
         }
         _ => {}
     }
+}
+
+fn is_out_of_range(option: &str, value: &Expr) -> bool {
+    match value {
+        Expr::IntegerConstant(number, _) if option == "retry" => u32::try_from(*number).is_err(),
+        Expr::IntegerConstant(number, _) => i32::try_from(*number).is_err(),
+        _ => false,
+    }
+}
+
+/// A name written out has to be one there is.
+fn check_one_of(expr: &Expr, what: &str, known: &[&str], findings: &mut Findings) {
+    let Expr::StringConstant(name, at) = expr else {
+        return;
+    };
+    if known.contains(&name.as_str()) {
+        return;
+    }
+    let message = format!("there is no {what} `{name}`");
+    let hint = format!("there are {}", known.join(", "));
+    let finding = findings.error(&format!("unknown_{what}"), message, *at);
+    finding.hint(hint);
+    finding.meaning(nearest(name, known.iter().copied()));
 }
 
 fn check_rate(expr: &Expr, findings: &mut Findings) {

@@ -309,7 +309,27 @@ const FAULTY_SCRIPTS: [(&str, &str, &str); 8] = [
     ),
 ];
 
-const FAULTY_WORKFLOWS: [(&str, &str, &str); 20] = [
+const FAULTY_WORKFLOWS: [(&str, &str, &str); 24] = [
+    (
+        "unknown_queue",
+        "did you mean `vision`?",
+        "step(\"make\", #{ build: \"b\" }, #{ queue: «\"vison\" });",
+    ),
+    (
+        "unknown_role",
+        "there are operator",
+        "approval(«\"janitor\", #{}, \"2h\");",
+    ),
+    (
+        "out_of_range",
+        "0 or more",
+        "step(\"make\", #{ build: \"b\" }, #{ retry: «-1 });",
+    ),
+    (
+        "exclusive_options",
+        "take one of them out",
+        "step(\"make\", #{ build: \"b\" }, #{ concurrency_key: \"a\", «idempotency_key: \"b\" });",
+    ),
     (
         "unknown_kind",
         "did you mean `notify`?",
@@ -402,10 +422,9 @@ fn marked(text: &str) -> (String, Option<(u32, u32)>) {
 }
 
 fn found(source: &str, workflow: bool) -> Vec<Finding> {
-    match Script::compile("s", source) {
-        Err(error) => vec![error.into()],
-        Ok(script) if workflow => workflow_findings(&script, &steps()),
-        Ok(script) => policy_findings(&script),
+    match workflow {
+        true => look_over_workflow("s", source, &steps()),
+        false => look_over_policy("s", source),
     }
 }
 

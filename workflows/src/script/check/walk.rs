@@ -11,6 +11,7 @@ use super::{
     finding::{Finding, Findings},
     functions::Functions,
     steps::StepInput,
+    test_names,
     types::{Type, of_constant},
 };
 use crate::script::{Script, nearest, sites::links_of};
@@ -40,6 +41,30 @@ pub(super) fn workflow(script: &Script, steps: &[StepInput]) -> Vec<Finding> {
     look_over(script, &entry, steps)
 }
 
+/// Looks the tests of a script over, which may call its functions.
+pub(super) fn tests(subject: &Script, tests: &Script, steps: &[StepInput]) -> Vec<Finding> {
+    let ast = match tests.unoptimised() {
+        Ok(ast) => ast,
+        Err(error) => return vec![error.into()],
+    };
+    let mut constants = constants_of(subject.ast());
+    constants.extend(constants_of(&ast));
+    let mut walker = Walker {
+        functions: Functions::of_tests(subject, tests),
+        findings: Findings::default(),
+        steps: &[],
+        policy: false,
+        lenient: false,
+        constants,
+        assigned: assigned_in(&ast),
+        summaries: BTreeMap::new(),
+    };
+    walker.settle(&functions_of(&ast), None, &ast);
+    let kinds: Vec<&str> = steps.iter().map(|step| step.kind.as_str()).collect();
+    test_names::check(subject, tests, &kinds, &mut walker.findings);
+    walker.findings.finish(tests)
+}
+
 struct Entry {
     function: &'static str,
     parameter: &'static str,
@@ -60,6 +85,8 @@ pub(super) struct Walker<'a> {
     pub(super) findings: Findings,
     pub(super) steps: &'a [StepInput],
     pub(super) policy: bool,
+    /// Whether a variable may be one nobody declares.
+    pub(super) lenient: bool,
     pub(super) constants: BTreeMap<String, Type>,
     /// Variables something is assigned to: whatever they begin as, they may become anything.
     pub(super) assigned: BTreeSet<String>,
@@ -85,35 +112,45 @@ fn look_over(script: &Script, entry: &Entry, steps: &[StepInput]) -> Vec<Finding
         findings: Findings::default(),
         steps,
         policy: entry.policy,
+        lenient: script.is_lenient(),
         constants: constants_of(&ast),
         assigned: assigned_in(&ast),
         summaries: BTreeMap::new(),
     };
-    for body in &bodies {
-        walker.begin(body, entry, &ast);
-    }
-    for round in 0..=ROUNDS {
-        let before = walker.summaries.clone();
-        walker.findings.clear();
-        if round == ROUNDS - 1 {
-            walker.give_up(entry);
-        }
-        bodies.iter().for_each(|body| walker.function(body, entry));
-        if walker.summaries == before {
-            break;
-        }
-    }
+    walker.settle(&bodies, Some(entry), &ast);
     walker.outside(entry, &ast);
     walker.findings.finish(script)
 }
 
 impl Walker<'_> {
-    fn begin(&mut self, function: &Function, entry: &Entry, ast: &AST) {
+    /// Goes from function to function until nothing new is learnt; those of tests are called from outside, each.
+    fn settle(&mut self, bodies: &[Function], entry: Option<&Entry>, ast: &AST) {
+        for body in bodies {
+            self.begin(body, entry, ast);
+        }
+        for round in 0..=ROUNDS {
+            let before = self.summaries.clone();
+            self.findings.clear();
+            if round == ROUNDS - 1 {
+                self.give_up(entry);
+            }
+            bodies.iter().for_each(|body| self.function(body, entry));
+            if self.summaries == before {
+                break;
+            }
+        }
+    }
+
+    fn begin(&mut self, function: &Function, entry: Option<&Entry>, ast: &AST) {
         // A closure, and a function that is passed by its name, may be given anything.
-        let free = function.name.starts_with("anon$") || is_named(ast, &function.name);
+        let free =
+            entry.is_none() || function.name.starts_with("anon$") || is_named(ast, &function.name);
         let start = if free { Type::ANY } else { Type::NONE };
         let mut takes = vec![start; function.takes.len()];
-        if function.name == entry.function && takes.len() == 1 {
+        if let Some(entry) = entry
+            && function.name == entry.function
+            && takes.len() == 1
+        {
             takes[0] = entry.gets;
         }
         let key = (function.name.clone(), function.takes.len());
@@ -121,16 +158,16 @@ impl Walker<'_> {
         self.summaries.insert(key, Summary { takes, gives });
     }
 
-    fn give_up(&mut self, entry: &Entry) {
+    fn give_up(&mut self, entry: Option<&Entry>) {
         for ((name, _), summary) in &mut self.summaries {
-            if name != entry.function {
+            if entry.is_none_or(|entry| name != entry.function) {
                 summary.takes.fill(Type::ANY);
             }
             summary.gives = Type::ANY;
         }
     }
 
-    fn function(&mut self, function: &Function, entry: &Entry) {
+    fn function(&mut self, function: &Function, entry: Option<&Entry>) {
         let key = (function.name.clone(), function.takes.len());
         let Some(summary) = self.summaries.get(&key).cloned() else {
             return;
@@ -146,7 +183,11 @@ impl Walker<'_> {
         if !flow.ends {
             answers.extend(flow.values);
         }
-        if entry.policy && function.name == entry.function && function.takes.len() == 1 {
+        if let Some(entry) = entry
+            && entry.policy
+            && function.name == entry.function
+            && function.takes.len() == 1
+        {
             decision::check_answers(&answers, &mut self.findings);
         }
         let gives = answers

@@ -11,7 +11,7 @@ use std::{
 use rhai::{ASTNode, Engine, EvalContext};
 use serde::{Deserialize, Serialize};
 
-use crate::script::{Branches, Script, Seen, Sites, watch};
+use crate::script::{Branches, Script, Seen, Sites, StopFlag, is_stopped, watch};
 
 /// How much of a script its tests ran.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,7 @@ fn percent(of: usize, all: usize) -> f64 {
 pub(crate) struct Cover {
     sites: Sites,
     hits: Mutex<Hits>,
+    stop: Option<StopFlag>,
 }
 
 #[derive(Default)]
@@ -81,10 +82,12 @@ struct Hits {
 }
 
 impl Cover {
-    pub(super) fn of(script: &Script) -> Arc<Self> {
+    /// That of a script whose runs end when `stop` is raised.
+    pub(super) fn of(script: &Script, stop: Option<StopFlag>) -> Arc<Self> {
         Arc::new(Self {
             sites: Sites::of(script),
             hits: Mutex::default(),
+            stop,
         })
     }
 
@@ -155,14 +158,16 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Has an engine tell what it comes by, and how many operations it takes; there is no other way to stop it then.
+    /// Has an engine tell what it comes by, and how many operations it takes.
+    ///
+    /// An engine tells its progress to one listener, so this one stops it too.
     pub(crate) fn watch(&self, engine: &mut Engine) {
         let this = self.clone();
         watch(engine, move |context, node| this.see(context, node));
-        let operations = self.operations.clone();
+        let (operations, stop) = (self.operations.clone(), self.cover.stop.clone());
         engine.on_progress(move |used| {
             operations.store(used, Ordering::Relaxed);
-            None
+            is_stopped(stop.as_ref()?, used)
         });
     }
 

@@ -6,6 +6,9 @@
 
 mod asserts;
 mod coverage;
+mod policy;
+#[cfg(test)]
+mod production_tests;
 mod workflow;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -13,7 +16,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use rhai::{AST, Array, Dynamic, Engine, EvalAltResult, Map, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, Script, ScriptError, limited_engine, on_big_stack};
+use super::{
+    Finding, Limits, Script, ScriptError, Severity, StopFlag, limited_engine, on_big_stack,
+};
+use crate::script::check::test_name_findings;
 use coverage::Cover;
 pub(super) use coverage::Watching;
 pub use coverage::{Coverage, UncoveredBranch};
@@ -30,13 +36,27 @@ pub struct TestReport {
     pub tests: Vec<TestResult>,
     /// How much of the script they ran.
     pub coverage: Coverage,
+    /// What is wrong with how they are written, or probably is; with an error among it none is run.
+    pub findings: Vec<Finding>,
 }
 
 impl TestReport {
     /// Whether there are tests and all of them pass.
     #[must_use]
     pub fn passed(&self) -> bool {
-        !self.tests.is_empty() && self.tests.iter().all(|t| t.failure.is_none())
+        self.error().is_none()
+            && !self.tests.is_empty()
+            && self.tests.iter().all(|t| t.failure.is_none())
+    }
+
+    /// Why none of the tests was run, if one was not.
+    #[must_use]
+    pub fn error(&self) -> Option<&ScriptError> {
+        let mut errors = self
+            .findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error);
+        errors.next().map(|finding| &finding.error)
     }
 }
 
@@ -47,7 +67,7 @@ pub struct TestResult {
     pub name: String,
     /// Line of its function.
     pub line: u32,
-    /// Operations it took, its own among them; of a workflow, those of the longest replay it caused.
+    /// Operations of the longest decision it asked for, or of the longest replay it caused; its own if there is neither.
     pub operations: u64,
     /// Why it failed, with the line.
     pub failure: Option<ScriptError>,
@@ -56,24 +76,34 @@ pub struct TestResult {
 /// Runs every function of `tests` whose name begins with `test_` and that takes nothing, and every one whose name
 /// begins with `case_` and that takes a row.
 ///
+/// What they ask for has the limits a server gives it, one decision those of [`Limits::decision`] and one replay those
+/// of [`Limits::workflow`]; their own code has those of [`Limits::test`]. All of it ends when `stop` is raised.
+///
 /// # Errors
 ///
 /// Never for a failing test, which is in the report; only when the engine itself breaks.
 pub fn run_tests(
     subject: &Script,
     tests: &Script,
-    limits: &Limits,
+    stop: Option<StopFlag>,
 ) -> Result<TestReport, ScriptError> {
-    on_big_stack(|| Suite::new(subject, tests, limits).run())
+    on_big_stack(|| Suite::new(subject, tests, stop).run())
         .map_err(|panic| ScriptError::internal(tests.name(), &panic.to_string()))
+}
+
+/// Gives an engine the functions a test can call, so that they can be looked up on it; none of them is to be called.
+pub(super) fn register_for_checks(engine: &mut Engine) {
+    asserts::register_asserts(engine);
+    workflow::register_for_checks(engine);
 }
 
 /// The tests of a script, and what they have covered so far.
 struct Suite<'a> {
     subject: &'a Script,
     tests: &'a Script,
+    /// The functions of both, but for `decide`, which is asked on an engine of its own.
     both: AST,
-    limits: &'a Limits,
+    stop: Option<StopFlag>,
     cover: Arc<Cover>,
 }
 
@@ -86,17 +116,41 @@ struct Case {
 }
 
 impl<'a> Suite<'a> {
-    fn new(subject: &'a Script, tests: &'a Script, limits: &'a Limits) -> Self {
+    fn new(subject: &'a Script, tests: &'a Script, stop: Option<StopFlag>) -> Self {
+        let mut both = subject.ast().clone();
+        both.retain_functions(|_, _, name, takes| (name, takes) != ("decide", 1));
         Self {
             subject,
             tests,
-            both: subject.ast().merge(tests.ast()),
-            limits,
-            cover: Cover::of(subject),
+            both: both.merge(tests.ast()),
+            cover: Cover::of(subject, stop.clone()),
+            stop,
+        }
+    }
+
+    /// These limits, ending when the tests are to.
+    fn within(&self, limits: Limits) -> Limits {
+        Limits {
+            stop: self.stop.clone(),
+            ..limits
         }
     }
 
     fn run(&self) -> TestReport {
+        let mut report = TestReport {
+            script: self.tests.name().to_owned(),
+            tests: Vec::new(),
+            coverage: self.cover.coverage(),
+            findings: test_name_findings(self.subject, self.tests),
+        };
+        if report.error().is_none() {
+            report.tests = self.results();
+            report.coverage = self.cover.coverage();
+        }
+        report
+    }
+
+    fn results(&self) -> Vec<TestResult> {
         let mut found: Vec<(u32, String, usize)> = self
             .tests
             .ast()
@@ -127,11 +181,7 @@ impl<'a> Suite<'a> {
                 }),
             }
         }
-        TestReport {
-            script: self.tests.name().to_owned(),
-            tests: results,
-            coverage: self.cover.coverage(),
-        }
+        results
     }
 
     fn cases(
@@ -163,12 +213,8 @@ impl<'a> Suite<'a> {
             let at = rhai::Position::new(u16::try_from(line).unwrap_or(u16::MAX), 1);
             ScriptError::at(self.tests.name(), "table", what, at)
         };
-        if !self.tests.defines(&table, 0) {
-            let what = format!("`{function}` has no table: there is no `fn {table}()`");
-            return Err(broken(what));
-        }
         let (given, _) = self.call(&table, Vec::new());
-        let given = given.map_err(|e| self.place(&e))?;
+        let given = given?;
         let rows: Vec<(String, Dynamic)> = if let Some(rows) = given.read_lock::<Map>() {
             rows.iter()
                 .map(|(name, row)| (name.to_string(), row.clone()))
@@ -198,24 +244,32 @@ impl<'a> Suite<'a> {
             name: case.name,
             line: case.line,
             operations,
-            failure: outcome.err().map(|error| self.place(&error)),
+            failure: outcome.err(),
         }
     }
 
     /// Calls a function of the tests on an engine of its own.
-    fn call(
-        &self,
-        function: &str,
-        args: Vec<Dynamic>,
-    ) -> (Result<Dynamic, Box<EvalAltResult>>, u64) {
-        let mut engine: Engine = limited_engine(self.limits);
+    fn call(&self, function: &str, args: Vec<Dynamic>) -> (Result<Dynamic, ScriptError>, u64) {
+        let mut engine: Engine = limited_engine(&self.within(Limits::test()));
         asserts::register_asserts(&mut engine);
+        let decisions = policy::register(&mut engine, self);
         let replays = workflow::register(&mut engine, self);
         let watching = self.cover.watching();
         watching.watch(&mut engine);
         let given = engine.call_fn::<Dynamic>(&mut Scope::new(), &self.both, function, args);
         let operations = watching.end(given.is_err());
-        let longest = replays.longest();
+        let longest = decisions.longest().max(replays.longest());
+        let given = given.map_err(|error| match decisions.stopped() {
+            Some(stopped) if error.is_system_exception() => stopped,
+            _ => self.place(&error),
+        });
+        // Whatever the test held against the run, why that failed says more.
+        let given = given.map_err(|mut error| {
+            if let Some(why) = replays.failed() {
+                error.message = format!("{}; {why}", error.message);
+            }
+            error
+        });
         (given, if longest > 0 { longest } else { operations })
     }
 
@@ -259,7 +313,7 @@ mod tests {
     fn report(source: &str, tests: &str) -> TestReport {
         let script = Script::compile("s", source).expect("compiles");
         let tests = Script::compile("s_test", tests).expect("compiles");
-        run_tests(&script, &tests, &Limits::batch()).expect("tests run")
+        run_tests(&script, &tests, None).expect("tests run")
     }
 
     fn told(report: &TestReport) -> Vec<String> {
@@ -296,7 +350,6 @@ fn cases_number() { [#{ name: "many", n: 4 }, #{ n: 0, says: "none" }, #{ name: 
 fn case_number(row) { assert_eq(decide(#{ n: row.n, odd: false }), row.get("says") ?? "many"); }
 fn cases_by_name() { #{ a: 2, b: 3 } }
 fn case_by_name(n) { assert_eq(decide(#{ n: n, odd: false }), "few"); }
-fn case_alone(row) { }
 fn cases_twice() { [#{ name: "x" }, #{ name: "x" }] }
 fn case_twice(row) { }
 fn cases_none() { [] }
@@ -314,10 +367,9 @@ fn test_alone() { }"#;
                 "case_number[wrong] s_test:3:23: one is not two",
                 "case_by_name[a] ok",
                 "case_by_name[b] ok",
-                "case_alone s_test:6:1: `case_alone` has no table: there is no `fn cases_alone()`",
-                "case_twice s_test:8:1: `cases_twice` has two rows named `x`",
-                "case_none s_test:10:1: `cases_none` has 0 rows, not 1 to 1000",
-                "case_odd s_test:12:1: `cases_odd` gives no array or map of rows",
+                "case_twice s_test:7:1: `cases_twice` has two rows named `x`",
+                "case_none s_test:9:1: `cases_none` has 0 rows, not 1 to 1000",
+                "case_odd s_test:11:1: `cases_odd` gives no array or map of rows",
                 "test_alone ok"
             ]
         );

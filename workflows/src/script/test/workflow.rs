@@ -13,7 +13,7 @@ use crate::{
     model::Timestamp,
     run::{
         Call, CallOutcome, Ending, Entry, Journal, Position, Progress, ReplayContext, RunFailure,
-        StepFailure, replay,
+        StepFailure, TIMEOUT, replay,
     },
     script::{Limits, Script, duration, innermost, value},
 };
@@ -34,6 +34,8 @@ struct Mocks {
     takes_ms: i64,
     /// Operations of the longest replay so far.
     longest: u64,
+    /// How the last run failed, if it did.
+    failed: Option<String>,
 }
 
 /// What the tests say, shared with the engine that runs them.
@@ -43,6 +45,11 @@ pub(super) struct Shared(Arc<Mutex<Mocks>>);
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Mocks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the last run failed, if it did.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.lock().failed.clone()
     }
 
     /// Operations of the longest replay, if there was one.
@@ -78,7 +85,7 @@ pub(super) fn register(engine: &mut Engine, suite: &Suite) -> Shared {
         mocks: mocks.clone(),
         script: suite.subject.clone(),
         tests: suite.both.clone(),
-        limits: suite.limits.clone(),
+        limits: suite.within(Limits::workflow()),
         cover: suite.cover.clone(),
     };
     engine.register_fn(
@@ -86,6 +93,12 @@ pub(super) fn register(engine: &mut Engine, suite: &Suite) -> Shared {
         move |ctx: NativeCallContext, event: Dynamic| run_workflow(&ctx, &world, &event),
     );
     mocks
+}
+
+/// The same without a world to run a workflow in.
+pub(super) fn register_for_checks(engine: &mut Engine) {
+    register_mocks(engine, &Shared::default());
+    engine.register_fn("run_workflow", |event: Dynamic| event);
 }
 
 fn register_mocks(engine: &mut Engine, mocks: &Shared) {
@@ -156,6 +169,7 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
         match play(world, &event, &journal, &replay_ctx) {
             Progress::Ended { new, ending } => {
                 keep(&mut journal, new);
+                world.mocks.lock().failed = failed(&ending);
                 let mut outcome = outcome_of(&told, &journal, &ending);
                 outcome["ended_at"] = replay_ctx.now.to_string().into();
                 return value::to_dynamic(&outcome).map_err(|e| e.to_string().into());
@@ -184,6 +198,16 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
         }
     }
     Err(format!("the workflow did not end within {MAX_REPLAYS} replays").into())
+}
+
+/// How a run failed, if it did, in words.
+fn failed(ending: &Ending) -> Option<String> {
+    let (Ending::Failed(why) | Ending::Cancelled(why)) = ending else {
+        return None;
+    };
+    let line = why.line.map(|line| format!(" in line {line}"));
+    let line = line.unwrap_or_default();
+    Some(format!("the run failed{line}: {}", why.failure))
 }
 
 /// One replay, watched.
@@ -225,7 +249,7 @@ fn due(
     };
     let position = call.position().clone();
     let timed_out =
-        |outcome: &CallOutcome| matches!(outcome, CallOutcome::Err(why) if why.code == "timeout");
+        |outcome: &CallOutcome| matches!(outcome, CallOutcome::Err(why) if why.code == TIMEOUT);
     let outcome = match (answered, until) {
         // A wait whose mock says so itself has waited for as long as it may.
         (Some(outcome), Some(until)) if at <= until => {
@@ -255,13 +279,7 @@ fn timeout(call: &Call) -> StepFailure {
         Call::WaitEvent { .. } => "wait_event",
         Call::Approval { .. } => "approval",
     };
-    StepFailure {
-        kind: kind.to_owned(),
-        code: "timeout".to_owned(),
-        message: format!("`{kind}` was not answered in time"),
-        retryable: false,
-        position: Some(call.position().clone()),
-    }
+    StepFailure::timed_out(kind, Some(call.position().clone()))
 }
 
 /// What the test says a call is answered with; `None` where nothing answers.
@@ -349,11 +367,11 @@ fn outcome(
     }
     Ok(Some(CallOutcome::Err(StepFailure {
         kind: kind.to_owned(),
-        code,
-        message: text("message").unwrap_or_else(|| thrown.to_string()),
         retryable: fields
             .get("retryable")
-            .is_some_and(|v| v.as_bool() == Ok(true)),
+            .map_or(code == TIMEOUT, |v| v.as_bool() == Ok(true)),
+        code,
+        message: text("message").unwrap_or_else(|| thrown.to_string()),
         position: Some(position.clone()),
     })))
 }
