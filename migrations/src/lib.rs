@@ -18,6 +18,9 @@ mod m20261126_000011_kill_switch;
 mod m20261126_000012_step_rates;
 mod m20261126_000013_rated_steps;
 mod m20261126_000014_waiting_keyed;
+mod m20261126_000015_builds_by_state;
+mod m20261126_000016_found_on_plate;
+mod m20261126_000017_decision_filters;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -40,6 +43,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000012_step_rates::Migration),
             Box::new(m20261126_000013_rated_steps::Migration),
             Box::new(m20261126_000014_waiting_keyed::Migration),
+            Box::new(m20261126_000015_builds_by_state::Migration),
+            Box::new(m20261126_000016_found_on_plate::Migration),
+            Box::new(m20261126_000017_decision_filters::Migration),
         ]
     }
 }

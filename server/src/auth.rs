@@ -158,7 +158,7 @@ guards! {
     /// Whoever can tell what lies on a plate; a cell for its own alone.
     PlateReader(Operator, Technician, Cell);
     /// Whoever puts bytes into the artifact store.
-    Uploader(Cell, Operator, Engineer);
+    Uploader(Cell, Operator, Technician, Engineer);
 }
 
 impl Cell {

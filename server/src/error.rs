@@ -359,6 +359,11 @@ impl From<crate::store::StoreError> for ApiError {
                 message,
                 retry_after_ms,
             } => Self::not_yet(code, message, retry_after_ms),
+            StoreError::PlateUnknown {
+                ref build, fence, ..
+            } => Self::wrong_state("plate_unknown", error.to_string())
+                .with("build", build.clone())
+                .with("fence", fence),
             StoreError::Database(error) => error.into(),
             other => Self::internal(anyhow::Error::from(other)),
         }

@@ -273,16 +273,7 @@ impl Server {
     ///
     /// When it cannot be started.
     pub async fn reference_cell(&self, name: &str) -> Child {
-        let state = self.data.with_file_name(name);
-        let mut command = Command::new(binary::forewright());
-        command
-            .args(["cell", "--driver", "simulated", "--name", name])
-            .args(["--printers", "prusa_mk4", "--server", self.anonymous.base()])
-            .arg("--state")
-            .arg(&state)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let cell = command.spawn().expect("forewright can be started");
+        let cell = self.start_reference_cell(name);
         let code = eventually("the cell to enrol", SOON, || async {
             let asked = self.operator.get("/enrolments").await.expect(200);
             let all = asked["enrolments"].as_array().cloned().unwrap_or_default();
@@ -293,6 +284,43 @@ impl Server {
         let path = format!("/enrolments/{code}/approve");
         self.operator.post(&path, &json!({})).await.expect(200);
         cell
+    }
+
+    /// The reference cell on what it remembers of before, if it was there before.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_reference_cell(&self, name: &str) -> Child {
+        let state = self.data.with_file_name(name);
+        let mut command = Command::new(binary::forewright());
+        command
+            .args(["cell", "--driver", "simulated", "--name", name])
+            .args(["--printers", "prusa_mk4", "--server", self.anonymous.base()])
+            .arg("--state")
+            .arg(&state)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command.spawn().expect("forewright can be started")
+    }
+
+    /// The reference cell played by hand, once it is connected.
+    pub async fn hand_of_reference_cell(&self, name: &str) -> FakeCell {
+        let file = self.data.with_file_name(name).join("cell.json");
+        let token = eventually("the cell to be connected", SOON, || async {
+            let cell = self.operator.get(&format!("/cells/{name}")).await;
+            let connected = cell.status == 200 && cell.json()["epoch"] == 1;
+            let state = std::fs::read(&file).ok().filter(|_| connected)?;
+            let state: Value = serde_json::from_slice(&state).ok()?;
+            state["token"].as_str().map(str::to_owned)
+        })
+        .await;
+        FakeCell {
+            id: name.to_owned(),
+            client: self.anonymous.with_token(&token),
+            epoch: 1,
+        }
     }
 
     /// Orders one build of some G-code, by a workflow that does nothing else.

@@ -44,6 +44,18 @@ impl Stream {
         }
     }
 
+    /// What the stream says before the first event: the history it is of, and the number it begins after.
+    ///
+    /// # Panics
+    ///
+    /// When it says something else, or nothing.
+    pub async fn instance(&mut self) -> Value {
+        let block = self.block().await;
+        let data = block.strip_prefix("event: instance\ndata: ");
+        let data = data.expect("the history before its events");
+        serde_json::from_str(data).expect("JSON")
+    }
+
     /// The next event.
     ///
     /// # Panics
@@ -51,14 +63,19 @@ impl Stream {
     /// When none comes, or the stream ends.
     pub async fn next(&mut self) -> Event {
         loop {
+            // A block without a number is no event.
+            if let Some(event) = read(&self.block().await) {
+                return event;
+            }
+        }
+    }
+
+    async fn block(&mut self) -> String {
+        loop {
             if let Some((block, rest)) = self.unread.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
                 self.unread = rest;
-                // A block without data only keeps the connection open.
-                if let Some(event) = read(&block) {
-                    return event;
-                }
-                continue;
+                return block;
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk()).await;
             let chunk = chunk.expect("an event in time").expect("an open stream");

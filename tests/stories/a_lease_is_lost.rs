@@ -180,3 +180,95 @@ async fn a_new_connection_shuts_out_the_one_before() {
     // What was not started is free at once: no lease has to run out.
     cell.lease().await.expect_build(&ordered.build);
 }
+
+#[tokio::test]
+async fn a_plate_that_nobody_has_looked_at_gets_no_other_part() {
+    let (server, doubtful, [first, second], lost) = uncertain_build().await;
+    let other = server.order_build().await;
+    let refused = first.lease().await;
+    let problem = refused.answer().expect_problem(409, "plate_unknown");
+    assert_eq!(problem["build"], *doubtful.build, "{problem}");
+    assert_eq!(problem["fence"], lost.fence, "{problem}");
+    let begun = std::time::Instant::now();
+    let waited = first.lease_once(None, 1).await;
+    waited.answer().expect_problem(409, "plate_unknown");
+    assert!(begun.elapsed().as_millis() >= 900, "it may be looked at");
+    let waiting = server.see_build(&other.build).await;
+    let why = &waiting["not_dispatched_because"];
+    assert_eq!(why[0]["code"], "plate_unknown", "{why}");
+    assert_eq!(why[1]["code"], "next", "{why}");
+    second.lease().await.expect_build(&other.build);
+
+    // Somebody looks while the cell waits: it goes on at once.
+    let third = server.order_build().await;
+    let waiting = tokio::spawn(async move { first.lease_once(None, 30).await });
+    let technician = server.client_of("technician").await;
+    let path = format!("/builds/{}/resolve", doubtful.build);
+    let body = json!({ "on_plate": "partial", "fence": lost.fence });
+    technician.post(&path, &body).await.expect(200);
+    let looked = std::time::Instant::now();
+    let held = waiting.await.expect("no panic").expect_build(&third.build);
+    assert!(looked.elapsed().as_secs() < 10, "woken");
+    held.stage().await.start().await;
+}
+
+#[tokio::test]
+async fn the_reference_cell_waits_until_somebody_has_looked_at_its_plate() {
+    let server = Server::with(&[("FOREWRIGHT_BUILDS_MAX_WAIT_S", "1")]).await;
+    let mut process = server.reference_cell("r1").await;
+    let mut by_hand = server.hand_of_reference_cell("r1").await;
+    process.kill().await.expect("it can be killed");
+    // Something that its memory does not know of was begun on its machine.
+    by_hand.reconnect().await;
+    let doubtful = server.order_build().await;
+    let lost = by_hand.lease().await.expect_build(&doubtful.build);
+    lost.stage().await.start().await;
+    let _process = server.start_reference_cell("r1");
+    server.build_in(&doubtful.build, "uncertain").await;
+    let next = server.order_build().await;
+    let why = server.see_build(&next.build).await;
+    assert_eq!(why["not_dispatched_because"][0]["code"], "plate_unknown");
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 4 {
+        let cell = server.operator.get("/cells/r1").await.expect(200);
+        heard.insert(cell["seen_at"].to_string());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    let path = format!("/builds/{}/resolve", doubtful.build);
+    let body = json!({ "on_plate": "partial", "fence": lost.fence });
+    server.operator.post(&path, &body).await.expect(200);
+    let made = server.build_in(&next.build, "ended").await;
+    assert_eq!(made["cell"], "r1");
+    let connected = server.events_named("cell.connected").await;
+    assert_eq!(connected.len(), 3, "refused, it asks on in its session");
+}
+
+#[tokio::test]
+async fn a_person_completes_what_a_cell_left_finished() {
+    let (server, ordered, _, lost) = uncertain_build().await;
+    let path = format!("/builds/{}/resolve", ordered.build);
+    let finished =
+        |scan: Option<&str>| json!({ "on_plate": "finished", "fence": lost.fence, "scan": scan });
+    let technician = server.client_of("technician").await;
+    let told = technician.post(&path, &finished(None)).await.expect(200);
+    assert_eq!(told["state"], "uncertain");
+    assert_eq!(told["on_plate"], "finished");
+    let why = format!("/runs/{}/why", ordered.run);
+    let why = server.operator.get(&why).await.expect(200);
+    let reason = why["reason"].as_str().expect("a reason");
+    assert!(reason.contains("waits for a scan of the part"), "{reason}");
+
+    let scan = tests::digest(b"what a person scanned");
+    let missing = technician.post(&path, &finished(Some(&scan))).await;
+    missing.expect_problem(404, "not_found");
+    server.upload(b"what a person scanned").await;
+    let odd = json!({ "on_plate": "partial", "fence": lost.fence, "scan": scan });
+    let odd = technician.post(&path, &odd).await;
+    odd.expect_problem(422, "unexpected_scan");
+    let made = technician.post(&path, &finished(Some(&scan))).await;
+    assert_eq!(made.expect(200)["state"], "ended");
+    assert_eq!(server.result_of(&ordered.run).await["scan"], *scan);
+    let late = lost.complete(b"what the cell scanned").await;
+    late.expect_problem(409, "lease_ended");
+}

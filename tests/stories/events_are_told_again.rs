@@ -13,6 +13,10 @@ async fn happen(server: &Server, key: &str) {
 async fn a_stream_goes_on_where_it_broke() {
     let server = Server::start().await;
     let mut live = Stream::open(&server.operator, None).await;
+    let begin = live.instance().await;
+    let list = server.operator.get("/events?limit=1").await.expect(200);
+    assert_eq!(begin["instance"], list["instance"]);
+    assert!(begin["after"].is_i64(), "{begin}");
     for key in ["1", "2", "3"] {
         happen(&server, key).await;
     }
@@ -61,4 +65,11 @@ async fn the_list_pages_and_knows_its_history() {
     let other = server.operator.get("/events?after=0&instance=other").await;
     let gone = other.expect_problem(410, "other_instance");
     assert_eq!(gone["instance"], *instance);
+    let last = server.operator.get("/events?limit=500").await.expect(200);
+    let last = last["next"].as_i64().expect("a number");
+    // What is recorded meanwhile moves the end a little.
+    let beyond = format!("/events?after={}", last + 1_000_000);
+    let beyond = server.operator.get(&beyond).await;
+    let gone = beyond.expect_problem(410, "other_instance");
+    assert!(gone["latest"].as_i64() >= Some(last), "{gone}");
 }

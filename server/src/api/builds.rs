@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::auth::{PlateReader, Reader, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, StoreError, builds::Looked, dispatch::Obstacle};
+use crate::store::{self, StoreError, builds::Looked, builds::build, dispatch::Obstacle};
 
 /// One making of a design.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,6 +48,13 @@ pub struct BuildView {
     /// Why no usable part came of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// What somebody found on its plate, where it stays uncertain all the same: a finished part waits for its scan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_plate: Option<OnPlateView>,
+    /// Until when the lease on it holds without a heartbeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    lease_expires_at: Option<Timestamp>,
     /// Of one build that waits: what stands between it and each cell.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_dispatched_because: Option<Vec<ObstacleView>>,
@@ -59,7 +66,8 @@ pub struct ObstacleView {
     /// The cell; none when there is no cell at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     cell: Option<String>,
-    /// Stable code: `misfit`, `away`, `busy`, `maintenance`, `quiet_hours`, `heat_group_full`, `next`, `no_cells`.
+    /// Stable code: `misfit`, `plate_unknown`, `away`, `busy`, `maintenance`, `quiet_hours`, `heat_group_full`, `next`,
+    /// `no_cells`.
     code: String,
     /// In words.
     detail: String,
@@ -139,13 +147,16 @@ pub struct BuildQuery {
 pub struct Resolution {
     /// What is on the plate.
     pub on_plate: OnPlateView,
+    /// Digest of a stored scan of the finished part: it completes the build, as its cell would. Without one a finished part
+    /// waits for it.
+    pub scan: Option<String>,
     /// The build's fence as it was when the plate was looked at. A build that was leased again since has another, and is
     /// not settled by what is said of an earlier plate.
     pub fence: i64,
 }
 
 /// What is on the plate.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnPlateView {
     /// Nothing: no matter has moved, so it may be offered again.
@@ -156,14 +167,30 @@ pub enum OnPlateView {
     Finished,
 }
 
-impl From<Build> for BuildView {
-    fn from(b: Build) -> Self {
+impl From<OnPlate> for OnPlateView {
+    fn from(on_plate: OnPlate) -> Self {
+        match on_plate {
+            OnPlate::Nothing => Self::Nothing,
+            OnPlate::Partial => Self::Partial,
+            OnPlate::Finished => Self::Finished,
+        }
+    }
+}
+
+impl BuildView {
+    /// A build, and until when the lease on it holds.
+    fn new(row: build::Model, lease_expires_at: Option<i64>) -> ApiResult<Self> {
+        let on_plate = match row.state()? {
+            BuildState::Uncertain => row.on_plate()?.map(Into::into),
+            _ => None,
+        };
+        let b = Build::try_from(row)?;
         let (scan, failure) = match b.ended {
             Some(BuildEnd::Completed { scan, .. }) => (Some(scan), None),
             Some(BuildEnd::Failed { code, message }) => (None, Some(format!("{code}: {message}"))),
             None => (None, None),
         };
-        Self {
+        Ok(Self {
             id: b.id,
             run: b.run,
             position: b.position,
@@ -178,8 +205,10 @@ impl From<Build> for BuildView {
             progress: b.share_done,
             scan,
             failure,
+            on_plate,
+            lease_expires_at: lease_expires_at.map(Timestamp),
             not_dispatched_because: None,
-        }
+        })
     }
 }
 
@@ -200,7 +229,11 @@ pub async fn list_builds(
     let rows = store::builds::list(&app.db.read, state, page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
-    let builds = rows.into_iter().map(|row| Ok(Build::try_from(row)?.into()));
+    let held = store::leases::held_until(&app.db.read).await?;
+    let builds = rows.into_iter().map(|row| {
+        let until = held.get(&row.id).copied();
+        BuildView::new(row, until)
+    });
     Ok(Json(BuildList {
         builds: builds.collect::<ApiResult<_>>()?,
         next,
@@ -219,14 +252,16 @@ pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult
         }
         _ => None,
     };
+    let held = store::leases::held_until(&app.db.read).await?;
+    let until = held.get(&row.id).copied();
     Ok(Json(BuildView {
         not_dispatched_because: obstacles,
-        ..Build::try_from(row)?.into()
+        ..BuildView::new(row, until)?
     }))
 }
 
-/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows. 409 `stale` if
-/// the build was leased again since.
+/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows. A finished part
+/// with its `scan` completes the build. 409 `stale` if the build was leased again since.
 #[utoipa::path(post, path = "/api/v1/builds/{id}/resolve", tag = "cells",
     params(("id" = String, Path)), request_body = Resolution,
     responses((status = 200, body = BuildView)))]
@@ -252,14 +287,24 @@ pub async fn resolve_build(
         OnPlateView::Partial => OnPlate::Partial,
         OnPlateView::Finished => OnPlate::Finished,
     };
+    match (&body.scan, on_plate) {
+        (None, _) => {}
+        // A scan nobody uploaded would strand the step that verifies it.
+        (Some(scan), OnPlate::Finished) => drop(app.artifacts.size(scan).await?),
+        (Some(_), _) => {
+            let detail = "`scan` is of a finished part; without one on the plate there is none";
+            return Err(ApiError::refused("unexpected_scan", detail).with("field", "scan"));
+        }
+    }
     let tx = store::begin(&app.db.write).await?;
     let looked = Looked {
         actor: &who.0.subject,
         fence: body.fence,
         on_plate,
+        scan: body.scan.as_deref(),
     };
     let build = store::builds::resolve(&tx, app.now_ms(), &id, looked).await?;
     tx.commit().await?;
     app.queue.notify_local();
-    Ok(Json(build.into()))
+    Ok(Json(BuildView::new(build, None)?))
 }

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::{self, Role};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path};
-use crate::store::{self, cells::cell, leases::Ask};
+use crate::store::{self, StoreError, cells::cell, leases::Ask};
 
 /// A cell.
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,7 +155,8 @@ pub async fn open_epoch(
 }
 
 /// Take the next build this cell can make, waiting a little for one to appear (`Prefer: wait=50`).
-/// The same `Idempotency-Key` gives the same lease, so that a lost reply strands nothing.
+/// The same `Idempotency-Key` gives the same lease, so that a lost reply strands nothing. 409 `plate_unknown` while nobody
+/// has said what an earlier build left on the plate; a call that waits goes on once somebody has.
 #[utoipa::path(post, path = "/api/v1/cells/{cell}/leases", tag = "cells",
     params(("cell" = String, Path),
         ("prefer" = Option<String>, Header, description = "`wait=50`: how many seconds to wait"),
@@ -182,7 +183,11 @@ pub async fn acquire_lease(
     };
     let claim = || async {
         let tx = store::begin(&app.db.write).await?;
-        let grant = store::leases::claim(&tx, app.now_ms(), &ask).await?;
+        let grant = match store::leases::claim(&tx, app.now_ms(), &ask).await {
+            // Somebody may look while the cell waits.
+            Err(StoreError::PlateUnknown { .. }) => None,
+            claimed => claimed?,
+        };
         tx.commit().await?;
         Ok::<_, ApiError>(grant)
     };
@@ -198,7 +203,10 @@ pub async fn acquire_lease(
         .await?
     {
         Some(grant) => (StatusCode::CREATED, Json(LeaseView::new(grant, &app))).into_response(),
-        None => (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, "1")]).into_response(),
+        None => {
+            store::builds::check_plate(&app.db.read, &cell).await?;
+            (StatusCode::NO_CONTENT, [(header::RETRY_AFTER, "1")]).into_response()
+        }
     };
     if headers.contains_key("prefer") {
         let applied = HeaderValue::from_str(&format!("wait={wait}")).map_err(ApiError::internal)?;

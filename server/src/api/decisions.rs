@@ -15,7 +15,8 @@ use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
-use crate::store::{self, decisions::decision, scripts::Scripts};
+use crate::store::decisions::{DecisionFilter, StoppedBy, decision};
+use crate::store::{self, scripts::Scripts};
 
 /// One decision, with everything that led to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -127,11 +128,81 @@ pub struct DecisionList {
 pub struct DecisionQuery {
     /// Only those on this asset.
     pub asset: Option<String>,
+    /// Only those of this policy.
+    pub policy: Option<String>,
+    /// Only those with this action.
+    #[param(inline)]
+    pub action: Option<ActionQuery>,
+    /// Only those that this guard kept from starting a run; `any` is whichever.
+    #[param(inline)]
+    pub stopped_by: Option<StoppedByQuery>,
+    /// Only those made at this moment or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub from: Option<Timestamp>,
+    /// Only those made before this moment.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub to: Option<Timestamp>,
     /// `next` of the page before.
     pub after: Option<String>,
     /// How many at most, 1 to 500; 100 if not said.
     #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u64>,
+}
+
+/// What may be decided.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionQuery {
+    /// Nothing is done.
+    Monitor,
+    /// A run is started.
+    Start,
+    /// Load is moved.
+    ShiftBandwidth,
+}
+
+impl ActionQuery {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Start => "start",
+            Self::ShiftBandwidth => "shift_bandwidth",
+        }
+    }
+}
+
+/// What may keep a decision from starting a run.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedByQuery {
+    /// Whichever guard.
+    Any,
+    /// An operator has stopped all new runs.
+    KillSwitch,
+    /// Decisions are recorded and start nothing.
+    DryRun,
+    /// A run is dealing with the asset already.
+    OpenRun,
+    /// Something was done for the asset a short while ago.
+    CoolDown,
+    /// A run stands for the same cause already.
+    Deduplication,
+    /// Too many assets are being worked on, or offline, at once.
+    BlastRadius,
+}
+
+impl From<StoppedByQuery> for StoppedBy<'static> {
+    fn from(asked: StoppedByQuery) -> Self {
+        Self::Guard(match asked {
+            StoppedByQuery::Any => return Self::Any,
+            StoppedByQuery::KillSwitch => "kill_switch",
+            StoppedByQuery::DryRun => "dry_run",
+            StoppedByQuery::OpenRun => "open_run",
+            StoppedByQuery::CoolDown => "cool_down",
+            StoppedByQuery::Deduplication => "deduplication",
+            StoppedByQuery::BlastRadius => "blast_radius",
+        })
+    }
 }
 
 impl TryFrom<decision::Model> for DecisionView {
@@ -195,7 +266,15 @@ pub async fn list_decisions(
         limit: query.limit,
     };
     let page = paging.page()?;
-    let rows = store::decisions::list(&app.db.read, query.asset.as_deref(), page).await?;
+    let only = DecisionFilter {
+        asset: query.asset.as_deref(),
+        policy: query.policy.as_deref(),
+        action: query.action.map(ActionQuery::word),
+        stopped_by: query.stopped_by.map(Into::into),
+        from: query.from.map(|at| at.0),
+        to: query.to.map(|at| at.0),
+    };
+    let rows = store::decisions::list(&app.db.read, only, page).await?;
     let next = PageQuery::next(page, rows.len(), rows.last().map(|r| r.id.as_str()));
     let next = next.map(str::to_owned);
     let decisions = rows

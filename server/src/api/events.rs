@@ -84,7 +84,8 @@ pub struct EventAnswered {
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),
     responses((status = 200, body = EventList),
         (status = 410, body = crate::error::Problem, content_type = "application/problem+json",
-            description = "The number belongs to another history, or what came next is kept no longer: begin at 0")))]
+            description = "The number belongs to another history (`other_instance`): begin at 0; or what came next is \
+                kept no longer (`events_removed`): go on after `kept_after`")))]
 pub async fn list_events(
     app: App,
     _: auth::Anybody,
@@ -98,11 +99,7 @@ pub async fn list_events(
             "`limit` must be 1 to 500",
         ));
     }
-    let after = i64::try_from(query.after.unwrap_or(0)).map_err(|_| {
-        let detail = "`after` must be the number of an event";
-        ApiError::malformed("malformed_query", detail)
-    })?;
-    let after = still_told(&app, after).await?;
+    let after = still_told(&app, number(query.after.unwrap_or(0))?).await?;
     let only = EventFilter {
         name: query.name.as_deref(),
         subject: query.subject.as_deref(),
@@ -116,19 +113,34 @@ pub async fn list_events(
     }))
 }
 
-/// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke.
+/// Where a stream begins.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct StreamQuery {
+    /// Only facts with a greater number; `Last-Event-ID` goes before. Without either the stream begins now.
+    pub after: Option<u64>,
+    /// The history the number comes from; another one answers 410.
+    pub instance: Option<String>,
+}
+
+/// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke. The first event,
+/// `instance`, is no fact: it names the history the numbers belong to, and the number after which the stream begins.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events",
-    params(("last-event-id" = Option<i64>, Header, description = "Number of the last fact seen")),
+    params(StreamQuery, ("last-event-id" = Option<i64>, Header, description = "Number of the last fact seen")),
     responses((status = 200, content_type = "text/event-stream", body = String),
         (status = 410, body = crate::error::Problem, content_type = "application/problem+json",
-            description = "What came next is kept no longer: connect without a number")))]
+            description = "The number belongs to another history, or what came next is kept no longer: connect \
+                without a number")))]
 pub async fn stream_events(
     app: App,
     _: auth::Anybody,
+    Query(query): Query<StreamQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    check_instance(&app, query.instance.as_deref())?;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok());
-    let after = match last.map(str::parse) {
+    let asked = query.after.map(number).transpose()?;
+    let after = match last.map(str::parse).or(asked.map(Ok)) {
         Some(Ok(seq)) => still_told(&app, seq).await?,
         Some(Err(_)) => {
             let detail = "`Last-Event-ID` must be the number of an event";
@@ -161,6 +173,9 @@ pub async fn create_event(
 
 fn follow(app: App, mut after: i64) -> impl Stream<Item = Result<Event, Infallible>> {
     async_stream::stream! {
+        // A browser sees no headers. Without an `id` its `Last-Event-ID` stays that of the last fact.
+        let begin = json!({ "instance": app.instance, "after": after });
+        yield Ok(Event::default().event("instance").data(begin.to_string()));
         let mut moves = app.queue.moves();
         loop {
             moves.mark_unchanged();
@@ -191,20 +206,42 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 
 fn check_instance(app: &App, instance: Option<&str>) -> ApiResult<()> {
     match instance {
-        Some(other) if other != app.instance => Err(ApiError::gone(
-            "other_instance",
-            format!("the events of `{other}` are not here; begin again with `after=0`"),
-        )
-        .with("instance", app.instance.clone())),
+        Some(other) if other != app.instance => {
+            let detail =
+                format!("the events of `{other}` are not here; begin again with `after=0`");
+            Err(other_instance(app, detail))
+        }
         _ => Ok(()),
     }
 }
 
-/// Where to go on after a number: who has seen none begins with the first that is kept.
+fn number(after: u64) -> ApiResult<i64> {
+    i64::try_from(after).map_err(|_| {
+        let detail = "`after` must be the number of an event";
+        ApiError::malformed("malformed_query", detail)
+    })
+}
+
+fn other_instance(app: &App, detail: String) -> ApiError {
+    ApiError::gone("other_instance", detail).with("instance", app.instance.clone())
+}
+
+/// Where to go on after a number: who has seen none begins with the first that is kept. A number that was never given
+/// comes from another database, whose reader would wait here for events that have long been told.
 async fn still_told(app: &App, after: i64) -> ApiResult<i64> {
     let kept_after = store::retention::events_kept_after(&app.db.read).await?;
-    if after <= 0 || after >= kept_after {
+    if after <= 0 || after == kept_after {
         return Ok(after.max(kept_after));
+    }
+    if after > kept_after {
+        let latest = store::events::latest(&app.db.read).await?.max(kept_after);
+        if after <= latest {
+            return Ok(after);
+        }
+        let detail = format!(
+            "the latest event here is {latest}, so {after} comes from another database; begin again with `after=0`"
+        );
+        return Err(other_instance(app, detail).with("latest", latest));
     }
     let detail = format!(
         "events up to {kept_after} are kept no longer, so some after {after} are missing; look at what \
@@ -271,5 +308,10 @@ mod tests {
         let (third, next) = ask(&format!("name=odd&limit=2&after={next}")).await;
         assert_eq!((third, next), (vec![9], 30_000), "and the list goes on");
         assert_eq!(ask(&format!("name=odd&after={next}")).await, (vec![], next));
+        for path in ["/api/v1/events", "/api/v1/events/stream"] {
+            let path = format!("{path}?after=30001");
+            let beyond = server.ask("GET", &path, &token, "").await;
+            assert_eq!(beyond.problem(410), "other_instance", "{path}");
+        }
     }
 }

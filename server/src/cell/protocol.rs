@@ -77,11 +77,17 @@ fn is_over(error: &anyhow::Error) -> bool {
     )
 }
 
-fn is_refusal(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<ClientError>(),
-        Some(ClientError::Refused { .. })
-    )
+/// Whether a refusal says that the build in hand is not for this cell to settle any more.
+fn is_settled(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref().and_then(ClientError::code);
+    let codes = [
+        "build_not_uncertain",
+        "forbidden",
+        "lease_ended",
+        "not_found",
+        "stale",
+    ];
+    code.is_some_and(|code| codes.contains(&code))
 }
 
 /// Why a build failed: the machine was told to stop, or stopped by itself.
@@ -178,7 +184,8 @@ impl Cell {
             }
         };
         match told {
-            Err(error) if !is_refusal(&error) => Err(error),
+            // Told again in the next session: as long as nobody knows what is on the plate, there is no other work.
+            Err(error) if !is_settled(&error) => Err(error),
             // Settled by somebody else, or offered again: nothing of it is ours any more.
             _ => self.forget_job(),
         }
@@ -200,7 +207,15 @@ impl Cell {
                 .header("idempotency-key", &key);
             self.api.json(request.json(&body))
         });
-        Ok(lease.await?)
+        match lease.await {
+            // It waited for somebody to look, as long as for work.
+            Err(error) if error.code() == Some("plate_unknown") => {
+                tracing::warn!("no work yet: {error}");
+                tokio::time::sleep(PATIENCE).await;
+                Ok(None)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     async fn work(&mut self, lease: LeaseView) -> anyhow::Result<()> {

@@ -366,6 +366,7 @@ fn refusal(error: &StoreError) -> StepError {
         }
         StoreError::NotYet { .. } => unavailable("storage", error),
         StoreError::Refused { code, .. } => StepError::failed(*code, error),
+        StoreError::PlateUnknown { .. } => StepError::failed("plate_unknown", error),
         StoreError::Corrupt { .. } => StepError::failed("corrupt", error),
         StoreError::Archived(_) => StepError::failed("run_archived", error),
     }

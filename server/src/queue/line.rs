@@ -46,7 +46,7 @@ struct Seated {
 pub(super) struct Seen {
     /// Builds that wait.
     pub(super) demands: Vec<Demand>,
-    /// Cells whose rules keep them from taking one now.
+    /// Cells that may not take one now: by their rules, or for what lies on their plate.
     pub(super) barred: BTreeSet<String>,
 }
 

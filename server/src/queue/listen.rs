@@ -211,7 +211,8 @@ impl Queue {
         if demands.is_empty() {
             return Ok(Seen::default());
         }
-        let barred = rules::barred(db, self.now()).await?.into_keys().collect();
+        let mut barred: BTreeSet<_> = rules::barred(db, self.now()).await?.into_keys().collect();
+        barred.extend(builds::unknown_plates(db).await?.into_keys());
         Ok(Seen { demands, barred })
     }
 

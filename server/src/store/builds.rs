@@ -1,5 +1,7 @@
 //! Builds: makings of a design. A build belongs to the step that ordered it.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
 use workflows::build::dispatch::Demand;
@@ -7,7 +9,7 @@ use workflows::build::machine::{self, BuildEffect, BuildEvent, OnPlate};
 use workflows::model::{Build, BuildEnd, BuildState, NewBuild, Timestamp};
 
 use super::database::{all, execute, for_update, from_json, notify_builds, one, to_json};
-use super::{Page, StoreError, audit, events, new_id, steps};
+use super::{Page, StoreError, audit, events, leases, new_id, steps};
 
 table!(
     /// Builds; `ending` is the JSON of a [`workflows::model::BuildEnd`].
@@ -33,6 +35,7 @@ table!(
     created_at: i64,
     started_at: Option<i64>,
     ended_at: Option<i64>,
+    on_plate: Option<String>,
 });
 
 impl TryFrom<build::Model> for Build {
@@ -68,6 +71,12 @@ impl build::Model {
     /// Where it stands.
     pub fn state(&self) -> Result<BuildState, StoreError> {
         from_json("build state", &format!("\"{}\"", self.state))
+    }
+
+    /// What somebody found on its plate, where it stays uncertain all the same.
+    pub fn on_plate(&self) -> Result<Option<OnPlate>, StoreError> {
+        let read = |word: &String| from_json("plate", &format!("\"{word}\""));
+        self.on_plate.as_ref().map(read).transpose()
     }
 }
 
@@ -151,6 +160,33 @@ pub async fn list(
     Ok(find.all(db).await?)
 }
 
+/// The cells of which nobody knows what lies on the plate, each with the build that left it so.
+pub async fn unknown_plates(
+    db: &impl ConnectionTrait,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let sql = "SELECT * FROM build WHERE state = 'uncertain' AND cell IS NOT NULL";
+    let rows: Vec<build::Model> = all(db, sql, values![]).await?;
+    let of_cell = |row: build::Model| Some((row.cell?, row.id));
+    Ok(rows.into_iter().filter_map(of_cell).collect())
+}
+
+/// Checks that no build of a cell is uncertain: on a plate that nobody has looked at nothing else is made.
+///
+/// # Errors
+///
+/// `PlateUnknown` where one is.
+pub async fn check_plate(db: &impl ConnectionTrait, cell: &str) -> Result<(), StoreError> {
+    let sql = "SELECT * FROM build WHERE cell = $1 AND state = 'uncertain' ORDER BY id LIMIT 1";
+    match one::<build::Model>(db, sql, values![cell]).await? {
+        None => Ok(()),
+        Some(build) => Err(StoreError::PlateUnknown {
+            cell: cell.to_owned(),
+            build: build.id,
+            fence: build.fence,
+        }),
+    }
+}
+
 #[derive(sea_orm::FromQueryResult)]
 struct DemandRow {
     printer: String,
@@ -182,6 +218,8 @@ pub struct Looked<'a> {
     pub fence: i64,
     /// What lies there.
     pub on_plate: OnPlate,
+    /// Digest of the scan of a finished part.
+    pub scan: Option<&'a str>,
 }
 
 /// Settles an uncertain build by what lies on the plate. To be called in a transaction.
@@ -195,11 +233,12 @@ pub async fn resolve(
     now: i64,
     id: &str,
     looked: Looked<'_>,
-) -> Result<Build, StoreError> {
+) -> Result<build::Model, StoreError> {
     let Looked {
         actor,
         fence,
         on_plate,
+        scan,
     } = looked;
     let row = hold(db, id).await?;
     if row.fence != fence {
@@ -227,19 +266,27 @@ pub async fn resolve(
             };
             finish(db, now, &row, &ending).await?;
         }
-        // A finished part is made once its scan says so: the cell that made it completes the build.
-        _ => {}
+        // A finished part is made once its scan says so, whether the cell or somebody else sends it.
+        _ => {
+            let sql = "UPDATE build SET on_plate = 'finished' WHERE id = $1";
+            execute(db, sql, values![id]).await?;
+        }
     }
-    let detail = json!({ "on_plate": on_plate, "fence": fence });
+    let detail = json!({ "on_plate": on_plate, "fence": fence, "scan": scan });
     events::record(db, now, "build.resolved", id, &detail).await?;
     audit::record(db, now, actor, "resolve_build", id, &detail).await?;
-    get(db, id).await?.try_into()
+    if let (BuildEffect::ScanPlate, Some(scan)) = (effect, scan) {
+        leases::complete_by_hand(db, now, &row, actor, scan).await?;
+    }
+    // Its cell may wait to make another.
+    notify_builds(db).await?;
+    get(db, id).await
 }
 
 /// Offers a build again; whoever had it finds its fence passed on when it is leased next.
 pub(super) async fn requeue(db: &impl ConnectionTrait, id: &str) -> Result<(), StoreError> {
     let sql = "UPDATE build SET state = 'waiting', cell = NULL, started_at = NULL, \
-               share_done = 0, phase = '' WHERE id = $1";
+               share_done = 0, phase = '', on_plate = NULL WHERE id = $1";
     execute(db, sql, values![id]).await?;
     notify_builds(db).await
 }

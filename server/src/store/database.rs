@@ -243,6 +243,19 @@ pub enum StoreError {
         /// When to ask again at the latest.
         retry_after_ms: i64,
     },
+    /// A cell has a build of which nobody knows what it left on the plate.
+    #[error(
+        "nobody knows what build `{build}` left on the plate of cell `{cell}`; say so with \
+         `POST /api/v1/builds/{build}/resolve` before it makes another"
+    )]
+    PlateUnknown {
+        /// The cell.
+        cell: String,
+        /// The build.
+        build: String,
+        /// The fence it was started under.
+        fence: i64,
+    },
     /// Understood and refused.
     #[error("{message}")]
     Refused {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult,
     IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
@@ -49,22 +50,79 @@ pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<decision::Model,
     row.ok_or_else(|| StoreError::unknown("decision", id))
 }
 
-/// Decisions, newest first, of all assets or of one.
+/// Which decisions are listed; what is absent is not asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DecisionFilter<'a> {
+    /// On this asset.
+    pub asset: Option<&'a str>,
+    /// Of this policy.
+    pub policy: Option<&'a str>,
+    /// With this action.
+    pub action: Option<&'a str>,
+    /// Stopped by this guard, or by some.
+    pub stopped_by: Option<StoppedBy<'a>>,
+    /// Made at this time or later, ms.
+    pub from: Option<i64>,
+    /// Made before this time, ms.
+    pub to: Option<i64>,
+}
+
+/// What kept a decision from starting a run.
+#[derive(Debug, Clone, Copy)]
+pub enum StoppedBy<'a> {
+    /// Whichever guard.
+    Any,
+    /// This one.
+    Guard(&'a str),
+}
+
+/// Decisions, newest first.
 pub async fn list(
     db: &impl ConnectionTrait,
-    asset: Option<&str>,
+    only: DecisionFilter<'_>,
     page: Page<'_>,
 ) -> Result<Vec<decision::Model>, StoreError> {
     let mut find = decision::Entity::find()
         .order_by_desc(decision::Column::Id)
         .limit(page.limit);
-    if let Some(asset) = asset {
+    if let Some(asset) = only.asset {
         find = find.filter(decision::Column::Asset.eq(asset));
+    }
+    if let Some(policy) = only.policy {
+        find = find.filter(decision::Column::Policy.eq(policy));
+    }
+    if let Some(action) = only.action {
+        find = find.filter(is(db, "verdict", "action", action));
+    }
+    match only.stopped_by {
+        None => {}
+        Some(StoppedBy::Any) => find = find.filter(decision::Column::StoppedBy.is_not_null()),
+        Some(StoppedBy::Guard(guard)) => {
+            // Both: the index is of those that were stopped.
+            find = find
+                .filter(decision::Column::StoppedBy.is_not_null())
+                .filter(is(db, "stopped_by", "guard", guard));
+        }
+    }
+    if let Some(from) = only.from {
+        find = find.filter(decision::Column::At.gte(from));
+    }
+    if let Some(to) = only.to {
+        find = find.filter(decision::Column::At.lt(to));
     }
     if let Some(after) = page.after {
         find = find.filter(decision::Column::Id.lt(after));
     }
     Ok(find.all(db).await?)
+}
+
+/// That a member of a JSON column has a value; written as in the index of it.
+fn is(db: &impl ConnectionTrait, column: &str, member: &str, value: &str) -> SimpleExpr {
+    let (sql, value) = match db.get_database_backend() {
+        DbBackend::Postgres => (format!("({column}::json ->> '{member}') = $1"), value),
+        _ => (format!("json_extract({column}, '$.{member}') = ?"), value),
+    };
+    Expr::cust_with_values(sql, [value])
 }
 
 /// Lets one process at a time turn decisions into runs, until its transaction ends. SQLite has one writer anyway.

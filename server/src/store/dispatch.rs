@@ -7,7 +7,7 @@ use workflows::build::fit::{Capabilities, why_not};
 
 use super::builds::build;
 use super::database::all;
-use super::{StoreError, cells, leases::lease, rules};
+use super::{StoreError, builds, cells, leases::lease, rules};
 
 /// After this long without a word a cell counts as away: a long poll lasts less.
 const AWAY_MS: i64 = 120_000;
@@ -43,6 +43,7 @@ pub async fn why_waiting(
     let held: Vec<lease::Model> =
         all(db, "SELECT * FROM lease WHERE state = 'held'", values![]).await?;
     let busy: BTreeSet<String> = held.into_iter().map(|lease| lease.cell).collect();
+    let unknown = builds::unknown_plates(db).await?;
     let barred = rules::barred(db, now).await?;
     let obstacle = |cell: cells::cell::Model| {
         let about = |code, detail, until| Obstacle {
@@ -53,6 +54,16 @@ pub async fn why_waiting(
         };
         if let Some(misfit) = why_not(&told(&cell.machine), &build.printer, &build.material) {
             return about("misfit", misfit.to_string(), None);
+        }
+        // Also of a cell that is away: coming back is not enough for it.
+        if let Some(left) = unknown.get(&cell.id)
+            && !busy.contains(&cell.id)
+        {
+            let detail = format!(
+                "nobody knows what build `{left}` left on its plate; \
+                 `POST /api/v1/builds/{left}/resolve` says so"
+            );
+            return about("plate_unknown", detail, None);
         }
         if cell.seen_at.is_none_or(|seen| seen < now - AWAY_MS) {
             let detail = "the cell has not spoken for two minutes".to_owned();

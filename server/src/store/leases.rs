@@ -3,13 +3,15 @@
 //! Every write names the lease's fence and the cell's epoch. Before the start a lost lease offers the build again;
 //! after it the build is uncertain until the cell or a person says what is on the plate.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::{Value as Json, json};
 use workflows::build::machine::{self, BuildEffect, BuildEvent};
 use workflows::model::{BuildEnd, BuildState};
 
-use super::builds::{build, finish, hold, requeue};
-use super::database::{all, execute, for_update, number, one, skip_locked, to_json};
+use super::builds::{build, check_plate, finish, hold, requeue};
+use super::database::{all, execute, for_update, notify_builds, number, one, skip_locked, to_json};
 use super::{StoreError, audit, cells, events, new_id, rules};
 
 table!(
@@ -78,7 +80,8 @@ const PRIORITY_MS: i64 = 600_000;
 ///
 /// # Errors
 ///
-/// `Stale` for an old epoch; `lease_held` while the cell has another build in hand.
+/// `Stale` for an old epoch; `lease_held` while the cell has another build in hand; `PlateUnknown` while nobody knows what
+/// an earlier one left on its plate.
 pub async fn claim(
     db: &impl ConnectionTrait,
     now: i64,
@@ -104,6 +107,8 @@ pub async fn claim(
             ),
         ));
     }
+    // After the leases: one that is lost meanwhile leaves its build uncertain in the same moment.
+    check_plate(db, ask.cell).await?;
     if rules::check_claim(db, now, ask.cell).await?.is_err() {
         return Ok(None);
     }
@@ -178,6 +183,17 @@ async fn insert(
 pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<lease::Model, StoreError> {
     let row = lease::Entity::find_by_id(id.to_owned()).one(db).await?;
     row.ok_or_else(|| StoreError::unknown("lease", id))
+}
+
+/// Until when the leases hold that cells have in hand, by build: one at most for each cell.
+pub async fn held_until(db: &impl ConnectionTrait) -> Result<BTreeMap<String, i64>, StoreError> {
+    let sql = "SELECT lease.* FROM lease JOIN build ON build.id = lease.build \
+               AND build.fence = lease.fence AND build.state <> 'ended' WHERE lease.state = 'held'";
+    let leases: Vec<lease::Model> = all(db, sql, values![]).await?;
+    Ok(leases
+        .into_iter()
+        .map(|l| (l.build, l.expires_at))
+        .collect())
 }
 
 /// The lease and build a holder may write to, held until the end of the transaction.
@@ -293,8 +309,9 @@ pub async fn stage(
 ///
 /// # Errors
 ///
-/// `not_staged` before the G-code was verified, `build_cancelled` when nobody wants the part any more, `NotYet` where the
-/// rules of the cell or its heat group have it wait; otherwise as [`heartbeat`].
+/// `not_staged` before the G-code was verified, `build_cancelled` when nobody wants the part any more, `PlateUnknown` while
+/// nobody knows what an earlier build left there, `NotYet` where the rules of the cell or its heat group have it wait;
+/// otherwise as [`heartbeat`].
 pub async fn start(
     db: &impl ConnectionTrait,
     now: i64,
@@ -320,6 +337,7 @@ pub async fn start(
         _ => return Err(StoreError::stale("lease", holder.lease)),
     }
     happen(&grant.build, BuildEvent::Start)?;
+    check_plate(db, holder.cell).await?;
     rules::permit_start(db, now, holder.cell).await?;
     // Whatever it was at before, from here on it heats.
     let sql = "UPDATE build SET state = 'started', started_at = $2, phase = '', \
@@ -404,13 +422,59 @@ async fn conclude(
         return Err(StoreError::stale("lease", holder.lease));
     }
     happen(&grant.build, event)?;
-    finish(db, now, &grant.build, ending).await?;
-    let sql = "UPDATE lease SET state = 'ended', ending = $2, ended_at = $3 WHERE id = $1";
-    execute(db, sql, values![holder.lease, text, now]).await?;
-    let detail = json!({ "lease": holder.lease, "ending": ending });
-    events::record(db, now, "build.ended", &grant.build.id, &detail).await?;
-    audit::record(db, now, holder.cell, "end_build", &grant.build.id, &detail).await?;
+    end(db, now, holder.cell, &grant, ending).await?;
+    if state == BuildState::Uncertain {
+        // Its cell may wait to make another.
+        notify_builds(db).await?;
+    }
     reload(db, holder.lease).await
+}
+
+/// Ends an uncertain build with the scan that somebody else than its cell has made, as the cell would have with
+/// [`complete`] and nothing to report. To be called in a transaction that holds the build.
+pub(super) async fn complete_by_hand(
+    db: &impl ConnectionTrait,
+    now: i64,
+    build: &build::Model,
+    actor: &str,
+    scan: &str,
+) -> Result<(), StoreError> {
+    let sql = "SELECT * FROM lease WHERE build = $1 AND fence = $2";
+    let lease: Option<lease::Model> = one(db, sql, values![build.id.as_str(), build.fence]).await?;
+    let lease = lease.ok_or_else(|| StoreError::unknown("lease of build", build.id.as_str()))?;
+    let ending = BuildEnd::Completed {
+        scan: scan.to_owned(),
+        report: json!({}),
+    };
+    happen(build, BuildEvent::Complete)?;
+    end(
+        db,
+        now,
+        actor,
+        &Grant {
+            lease,
+            build: build.clone(),
+        },
+        &ending,
+    )
+    .await
+}
+
+/// Writes down how a build ended, and that its lease is over.
+async fn end(
+    db: &impl ConnectionTrait,
+    now: i64,
+    actor: &str,
+    Grant { lease, build }: &Grant,
+    ending: &BuildEnd,
+) -> Result<(), StoreError> {
+    finish(db, now, build, ending).await?;
+    let sql = "UPDATE lease SET state = 'ended', ending = $2, ended_at = $3 WHERE id = $1";
+    let text = to_json("build ending", ending)?;
+    execute(db, sql, values![lease.id.as_str(), text, now]).await?;
+    let detail = json!({ "lease": lease.id, "ending": ending });
+    events::record(db, now, "build.ended", &build.id, &detail).await?;
+    audit::record(db, now, actor, "end_build", &build.id, &detail).await
 }
 
 /// Takes back the leases that ran out; says how many. To be called in a transaction.
@@ -606,6 +670,7 @@ pub(super) mod tests {
             actor: "op",
             fence,
             on_plate: OnPlate::Nothing,
+            scan: None,
         }
     }
 
@@ -664,7 +729,7 @@ pub(super) mod tests {
         let build = builds::get(db, &grant.build.id).await.unwrap();
         assert_eq!(build.state, "uncertain");
         let settled = builds::resolve(db, f.now(), &build.id, empty(build.fence)).await;
-        assert_eq!(settled.unwrap().state, BuildState::Waiting);
+        assert_eq!(settled.unwrap().state, "waiting");
         let next = ask(db, f.now(), "c2", two, None).await.unwrap().unwrap();
         assert_eq!(next.build.id, build.id);
         let holder = holder(&next, two);
@@ -695,7 +760,7 @@ pub(super) mod tests {
             "nobody knows what is on the plate"
         );
         let settled = builds::resolve(db, f.now(), &build.id, empty(build.fence)).await;
-        let settled = settled.unwrap();
+        let settled = workflows::model::Build::try_from(settled.unwrap()).unwrap();
         assert_eq!(settled.state, BuildState::Ended);
         let code = match settled.ended {
             Some(BuildEnd::Failed { code, .. }) => code,

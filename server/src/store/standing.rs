@@ -163,13 +163,16 @@ async fn ready(
 
 async fn build_now(db: &impl ConnectionTrait, id: &str) -> Result<BuildNow, StoreError> {
     let row = builds::get(db, id).await?;
+    let mut unknown = builds::unknown_plates(db).await?;
     let cells = cells::list(db).await?.into_iter().map(|cell| CellNow {
         capabilities: capabilities(&cell.machine),
+        left_uncertain: unknown.remove(&cell.id),
         id: cell.id,
         seen_at: cell.seen_at.map(Timestamp),
     });
     Ok(BuildNow {
         state: row.state()?,
+        on_plate: row.on_plate()?,
         needs: Needs {
             printer: row.printer,
             material: row.material,

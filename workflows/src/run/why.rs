@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Position, Rate};
 use crate::build::fit::{Capabilities, Needs, fits};
+use crate::build::machine::OnPlate;
 use crate::model::{BuildState, Timestamp};
 use crate::policy::KillSwitch;
 
@@ -108,6 +109,8 @@ pub struct BuildNow {
     pub cell: Option<String>,
     /// Every enrolled cell.
     pub cells: Vec<CellNow>,
+    /// What somebody found on the plate, where the build stays uncertain all the same.
+    pub on_plate: Option<OnPlate>,
 }
 
 /// A cell that may take a build.
@@ -119,6 +122,8 @@ pub struct CellNow {
     pub capabilities: Capabilities,
     /// When it was last heard of.
     pub seen_at: Option<Timestamp>,
+    /// The build of which nobody knows what it left on the plate; until somebody says so it takes no other.
+    pub left_uncertain: Option<String>,
 }
 
 /// Why one call has no answer.
@@ -339,6 +344,17 @@ fn of_build(build: &BuildNow, now: Timestamp) -> Found {
             found.released_by = build.cell.iter().cloned().collect();
             found
         }
+        BuildState::Uncertain if build.on_plate == Some(OnPlate::Finished) => {
+            let mut found = Found::new(
+                WaitsFor::Plate,
+                format!(
+                    "build `{id}` lies finished on the plate of `{cell}` and waits for a scan of the part; store one and tell \
+                     `POST /api/v1/builds/{id}/resolve` its digest as `scan`, with the fence the build shows"
+                ),
+            );
+            found.released_by = vec!["technician".to_owned(), "operator".to_owned()];
+            found
+        }
         BuildState::Uncertain => {
             let mut found = Found::new(
                 WaitsFor::Plate,
@@ -368,6 +384,30 @@ fn for_a_cell(build: &BuildNow, now: Timestamp) -> Found {
         .cells
         .iter()
         .filter(|cell| fits(needs, &cell.capabilities).is_ok())
+        .collect();
+    let plates: Vec<String> = fitting
+        .iter()
+        .filter_map(|cell| {
+            Some(format!(
+                "`{}` (`{}`)",
+                cell.id,
+                cell.left_uncertain.as_ref()?
+            ))
+        })
+        .collect();
+    if !plates.is_empty() && plates.len() == fitting.len() {
+        let reason = format!(
+            "build `{id}` fits {}, but nobody knows what the build in brackets left on the plate; somebody has to \
+             look and tell its `POST /api/v1/builds/{{id}}/resolve`",
+            plates.join(", ")
+        );
+        let mut found = Found::new(WaitsFor::Plate, reason);
+        found.released_by = vec!["technician".to_owned(), "operator".to_owned()];
+        return found;
+    }
+    let fitting: Vec<&CellNow> = fitting
+        .into_iter()
+        .filter(|cell| cell.left_uncertain.is_none())
         .collect();
     let here = |cell: &&&CellNow| cell.seen_at.is_some_and(|at| now.since(at) <= SILENT_MS);
     let present: Vec<String> = fitting.iter().filter(here).map(|c| c.id.clone()).collect();
@@ -430,6 +470,7 @@ mod tests {
             },
             cell: Some("c1".to_owned()),
             cells,
+            on_plate: None,
         })
     }
 
@@ -442,6 +483,7 @@ mod tests {
                 volume_mm: None,
             },
             seen_at: Some(Timestamp(seen_at)),
+            left_uncertain: None,
         }
     }
 
@@ -466,6 +508,10 @@ mod tests {
             (told.what.as_deref(), told.until),
             (Some("mail"), Some(Timestamp(1_030_000)))
         );
+        let mut finished = build(BuildState::Uncertain, vec![]);
+        if let Standing::Build(now) = &mut finished {
+            now.on_plate = Some(OnPlate::Finished);
+        }
         let later = Standing::Later {
             at: Timestamp(2_000_000),
         };
@@ -485,6 +531,10 @@ mod tests {
                 cell("near", "prusa_mk4", 990_000),
                 cell("other", "voron_24", 990_000),
             ]
+        };
+        let in_doubt = |id: &str| CellNow {
+            left_uncertain: Some("b0".to_owned()),
+            ..cell(id, "prusa_mk4", 990_000)
         };
         let far = || vec![cell("far", "prusa_mk4", 1_000)];
         use WaitsFor::{Approval, Build, Cell, Event, Plate, Retry, Run, Time, Worker};
@@ -565,6 +615,25 @@ mod tests {
             (
                 "make",
                 json!({}),
+                Some(build(BuildState::Waiting, vec![in_doubt("near")])),
+                Plate,
+                "`near` (`b0`)",
+                vec!["technician", "operator"],
+            ),
+            (
+                "make",
+                json!({}),
+                Some(build(
+                    BuildState::Waiting,
+                    vec![in_doubt("near"), cell("next", "prusa_mk4", 990_000)],
+                )),
+                Cell,
+                "waits until `next`",
+                vec!["next"],
+            ),
+            (
+                "make",
+                json!({}),
                 Some(build(BuildState::Waiting, vec![])),
                 Cell,
                 "no enrolled cell",
@@ -584,6 +653,14 @@ mod tests {
                 Some(build(BuildState::Uncertain, vec![])),
                 Plate,
                 "look at the plate",
+                vec!["technician", "operator"],
+            ),
+            (
+                "make",
+                json!({}),
+                Some(finished),
+                Plate,
+                "waits for a scan of the part",
                 vec!["technician", "operator"],
             ),
             (
