@@ -252,3 +252,83 @@ impl RecordedRow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fresh, on_both};
+
+    async fn found(
+        db: &crate::store::DatabaseConnection,
+        only: DecisionFilter<'_>,
+        limit: u64,
+    ) -> Vec<String> {
+        let page = Page { after: None, limit };
+        let rows = list(db, only, page).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect()
+    }
+
+    on_both!(decisions_are_found_by_what_was_decided_and_what_stopped_them,);
+
+    async fn decisions_are_found_by_what_was_decided_and_what_stopped_them(f: Fresh) {
+        let db = &f.db.write;
+        for (n, (policy, action, guard)) in [
+            ("p", "monitor", None),
+            ("p", "start", None),
+            ("p", "start", Some("cool_down")),
+            ("q", "start", Some("dry_run")),
+            ("q", "monitor", None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let row = decision::Model {
+                id: format!("d{n}"),
+                asset: format!("fan-{}", n % 2),
+                policy: policy.into(),
+                revision: "sha256:0".into(),
+                facts: "{}".into(),
+                verdict: serde_json::json!({ "action": action, "reason": "so" }).to_string(),
+                reason: "so".into(),
+                operations: 1,
+                duration_us: 1,
+                run_id: None,
+                at: i64::try_from(n).unwrap() * 10,
+                stopped_by: guard.map(|g| serde_json::json!({ "guard": g }).to_string()),
+                fell_back: None,
+            };
+            insert(db, row).await.unwrap();
+        }
+        let all = DecisionFilter::default();
+        let of = |action| DecisionFilter {
+            action: Some(action),
+            ..all
+        };
+        let stopped = |by| DecisionFilter {
+            stopped_by: Some(by),
+            ..all
+        };
+        assert_eq!(found(db, of("start"), 9).await, ["d3", "d2", "d1"]);
+        assert_eq!(
+            found(db, of("start"), 1).await,
+            ["d3"],
+            "of all, not of a page"
+        );
+        assert_eq!(found(db, of("shift_bandwidth"), 9).await, [""; 0]);
+        assert_eq!(found(db, stopped(StoppedBy::Any), 9).await, ["d3", "d2"]);
+        let cool = stopped(StoppedBy::Guard("cool_down"));
+        assert_eq!(found(db, cool, 9).await, ["d2"]);
+        let one = DecisionFilter {
+            policy: Some("p"),
+            asset: Some("fan-1"),
+            ..of("start")
+        };
+        assert_eq!(found(db, one, 9).await, ["d1"]);
+        let then = DecisionFilter {
+            from: Some(10),
+            to: Some(30),
+            ..all
+        };
+        assert_eq!(found(db, then, 9).await, ["d2", "d1"]);
+    }
+}

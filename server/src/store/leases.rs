@@ -571,6 +571,8 @@ pub(super) mod tests {
         a_lease_lost_before_the_start_is_offered_to_the_next_cell,
         a_lease_lost_after_the_start_leaves_the_build_uncertain,
         a_called_off_build_that_left_nothing_on_the_plate_ends,
+        a_plate_that_nobody_has_looked_at_gets_no_other_part,
+        a_finished_part_is_made_once_somebody_has_scanned_it,
         a_cell_that_comes_back_may_still_say_what_it_made,
         an_older_connection_is_shut_out,
         a_start_is_recorded_once,
@@ -744,6 +746,94 @@ pub(super) mod tests {
             build.state, "uncertain",
             "nobody looked at this plate since"
         );
+    }
+
+    async fn a_plate_that_nobody_has_looked_at_gets_no_other_part(f: Fresh) {
+        let (grant, one) = started(&f, "c1").await;
+        let two = cell(&f, "c2").await;
+        let db = &f.db.write;
+        f.advance(TTL);
+        expire(db, f.now()).await.unwrap();
+        let unknown = |asked: Result<Option<Grant>, StoreError>, left: &str| match asked {
+            Err(StoreError::PlateUnknown { cell, build, .. }) => {
+                assert_eq!((cell.as_str(), build.as_str()), ("c1", left));
+            }
+            other => panic!("{other:?}"),
+        };
+        unknown(ask(db, f.now(), "c1", one, None).await, &grant.build.id);
+        let other = order(&f).await;
+        unknown(ask(db, f.now(), "c1", one, None).await, &grant.build.id);
+        let row = builds::get(db, &other).await.unwrap();
+        let found = crate::store::dispatch::why_waiting(db, f.now(), &row).await;
+        let codes: Vec<_> = found.unwrap().into_iter().map(|o| o.code).collect();
+        assert_eq!(codes, ["plate_unknown", "next"]);
+        let next = ask(db, f.now(), "c2", two, None).await.unwrap().unwrap();
+        assert_eq!(next.build.id, other, "another plate is not in doubt");
+
+        // The cell itself looks, and may go on.
+        let looked = builds::Looked {
+            on_plate: OnPlate::Partial,
+            ..empty(grant.build.fence)
+        };
+        builds::resolve(db, f.now(), &grant.build.id, looked)
+            .await
+            .unwrap();
+        let third = order(&f).await;
+        let held = ask(db, f.now(), "c1", one, None).await.unwrap().unwrap();
+        assert_eq!(held.build.id, third);
+
+        // Handed out before an earlier build of the cell was in doubt: it does not begin all the same.
+        stage(db, f.now(), holder(&held, one), GCODE).await.unwrap();
+        let sql = "UPDATE build SET state = $2, cell = 'c1' WHERE id = $1";
+        execute(db, sql, values![other.as_str(), "uncertain"])
+            .await
+            .unwrap();
+        let early = start(db, f.now(), holder(&held, one)).await;
+        unknown(early.map(Some), &other);
+        execute(db, sql, values![other.as_str(), "ended"])
+            .await
+            .unwrap();
+        start(db, f.now(), holder(&held, one)).await.unwrap();
+    }
+
+    async fn a_finished_part_is_made_once_somebody_has_scanned_it(f: Fresh) {
+        let (grant, epoch) = started(&f, "c1").await;
+        let db = &f.db.write;
+        f.advance(TTL);
+        expire(db, f.now()).await.unwrap();
+        let seen = builds::Looked {
+            on_plate: OnPlate::Finished,
+            ..empty(grant.build.fence)
+        };
+        let id = &grant.build.id;
+        let unscanned = builds::resolve(db, f.now(), id, seen).await.unwrap();
+        assert_eq!(unscanned.state, "uncertain");
+        assert_eq!(unscanned.on_plate().unwrap(), Some(OnPlate::Finished));
+        let before = steps::at(db, &grant.build.run_id, "1").await.unwrap();
+
+        let scanned = builds::Looked {
+            scan: Some("sha256:5"),
+            ..seen
+        };
+        let made = builds::resolve(db, f.now(), id, scanned).await.unwrap();
+        assert_eq!(made.state, "ended");
+        let after = steps::at(db, &grant.build.run_id, "1").await.unwrap();
+        assert_eq!(after.wakes, before.wakes + 1);
+        let ended = get(db, &grant.lease.id).await.unwrap();
+        assert_eq!(ended.state, "ended");
+        // The cell that comes back says the same, or is told that it is over.
+        let held = holder(&grant, epoch);
+        let same = complete(db, f.now(), held, "sha256:5", &json!({})).await;
+        assert_eq!(same.unwrap().build.state, "ended");
+        let other = complete(db, f.now(), held, "sha256:6", &json!({})).await;
+        assert!(matches!(
+            other,
+            Err(StoreError::Refused {
+                code: "lease_ended",
+                ..
+            })
+        ));
+        assert_eq!(audit::first_broken(db).await.unwrap(), None);
     }
 
     async fn a_called_off_build_that_left_nothing_on_the_plate_ends(f: Fresh) {
