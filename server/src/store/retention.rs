@@ -89,13 +89,15 @@ pub const CAUSES: Aged = Aged {
     by: By::Time,
     old: "until < $1",
 };
-/// What became of the ticks of triggers.
+/// What became of the ticks of triggers; one that started a run stays open until its trigger is looked at again, which
+/// may be never.
 pub const TICKS: Aged = Aged {
     name: "ticks",
     table: "trigger_tick",
     key: "(trigger_name, tick)",
     by: By::Time,
-    old: "at < $1 AND NOT is_open",
+    old: "at < $1 AND (NOT is_open OR (state = 'started' AND NOT EXISTS \
+          (SELECT 1 FROM run WHERE run.id = trigger_tick.run_id AND run.ended_at IS NULL)))",
 };
 
 /// So many are counted at most; beyond it is said that there are more.
