@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::error::ApiError;
 use crate::json;
 
-/// A JSON body, read as [`json`](crate::json) does.
+/// A JSON body, read as [`json`] does.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 

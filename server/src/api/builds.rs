@@ -260,8 +260,9 @@ pub async fn get_build(app: App, _: Reader, Path(id): Path<String>) -> ApiResult
     }))
 }
 
-/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows. A finished part
-/// with its `scan` completes the build. 409 `stale` if the build was leased again since.
+/// Say what is on the plate of an uncertain build: a person who looked, or the cell whose machine knows.
+///
+/// A finished part with its `scan` completes the build. 409 `stale` if the build was leased again since.
 #[utoipa::path(post, path = "/api/v1/builds/{id}/resolve", tag = "cells",
     params(("id" = String, Path)), request_body = Resolution,
     responses((status = 200, body = BuildView)))]

@@ -155,6 +155,7 @@ pub async fn open_epoch(
 }
 
 /// Take the next build this cell can make, waiting a little for one to appear (`Prefer: wait=50`).
+///
 /// The same `Idempotency-Key` gives the same lease, so that a lost reply strands nothing. 409 `plate_unknown` while nobody
 /// has said what an earlier build left on the plate; a call that waits goes on once somebody has.
 #[utoipa::path(post, path = "/api/v1/cells/{cell}/leases", tag = "cells",

@@ -123,8 +123,10 @@ pub struct StreamQuery {
     pub instance: Option<String>,
 }
 
-/// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke. The first event,
-/// `instance`, is no fact: it names the history the numbers belong to, and the number after which the stream begins.
+/// Facts as they happen (server-sent events); `Last-Event-ID` goes on where a connection broke.
+///
+/// The first event, `instance`, is no fact: it names the history the numbers belong to, and the number after which the
+/// stream begins.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events",
     params(StreamQuery, ("last-event-id" = Option<i64>, Header, description = "Number of the last fact seen")),
     responses((status = 200, content_type = "text/event-stream", body = String),

@@ -139,7 +139,7 @@ fn a_script_that_is_stopped_in_the_middle_of_its_journal_is_undone_from_its_end(
         new.into_iter()
             .for_each(|entry| assert!(journal.insert(entry)));
         let answered = |call: &Call| journal.answer(call.position(), echo(call));
-        assert!(calls.iter().map(answered).all(|it| it));
+        assert!(calls.iter().all(answered));
     }
     let Progress::UsedUp { new, calls, .. } =
         replayed(&script, &journal, Some(StopReason::UsedUp), false)

@@ -129,11 +129,9 @@ impl<'a> Suite<'a> {
     }
 
     /// These limits, ending when the tests are to.
-    fn within(&self, limits: Limits) -> Limits {
-        Limits {
-            stop: self.stop.clone(),
-            ..limits
-        }
+    fn within(&self, mut limits: Limits) -> Limits {
+        limits.stop.clone_from(&self.stop);
+        limits
     }
 
     fn run(&self) -> TestReport {
