@@ -62,6 +62,7 @@ RULES = {
         "put_trigger",  # a time table or a time zone that cannot be read, a workflow that is not there
         "put_workflow",  # a script that does not compile
         "replay_policy",  # a script that does not compile; a draft named twice or not at all
+        "resolve_build",  # a scan of what is no finished part
         "restart_run",  # a position its journal has no call at
     ],
 }
@@ -331,6 +332,9 @@ def settings(values, operations):
         # The digests the coverage phase makes up name no scan, and no dictionary reaches its bodies; the stories end builds.
         "[[operations]]",
         'include-operation-id = "complete_build"',
+        "warnings = false",
+        "[[operations]]",
+        'include-operation-id = "resolve_build"',
         "warnings = false",
     ]
     return "\n".join(lines) + "\n"

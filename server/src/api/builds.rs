@@ -149,6 +149,7 @@ pub struct Resolution {
     pub on_plate: OnPlateView,
     /// Digest of a stored scan of the finished part: it completes the build, as its cell would. Without one a finished part
     /// waits for it.
+    #[schema(pattern = "^sha256:[0-9a-f]{64}$")]
     pub scan: Option<String>,
     /// The build's fence as it was when the plate was looked at. A build that was leased again since has another, and is
     /// not settled by what is said of an earlier plate.
