@@ -162,6 +162,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::Config;
+    use crate::store::decisions::DecisionFilter;
     use crate::store::{
         Page,
         runs::{RunEnd, RunFilter},
@@ -222,12 +223,7 @@ mod tests {
         let both = [prediction("b"), prediction("a")];
         let made = ask_policy(&app, &both).await.unwrap();
         assert_eq!(made.len(), 2);
-        let rows = store::decisions::list(
-            &app.db.read,
-            store::decisions::DecisionFilter::default(),
-            Page::ALL,
-        )
-        .await;
+        let rows = store::decisions::list(&app.db.read, DecisionFilter::default(), Page::ALL).await;
         for row in rows.unwrap() {
             match row.asset.as_str() {
                 "a" => {
@@ -354,10 +350,9 @@ mod tests {
         assert_eq!(runs.len(), 1);
         let held = store::guards::suppressed(db, "see_to_a", "cooling of the hall").await;
         assert_eq!(held.unwrap(), 399);
-        let rows =
-            store::decisions::list(db, store::decisions::DecisionFilter::default(), Page::ALL)
-                .await
-                .unwrap();
+        let rows = store::decisions::list(db, DecisionFilter::default(), Page::ALL)
+            .await
+            .unwrap();
         let stopped = rows
             .iter()
             .filter(|r| guard(r) == Some(Guard::Deduplication));

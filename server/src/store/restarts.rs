@@ -160,6 +160,7 @@ async fn copy(
     let made_of_it = "name, kind, revision, recorded_at";
     let made_there = of_table("provenance", made_of_it);
     let new_run = "CAST($1 AS TEXT)";
+    let listed = to_json("positions", &places)?;
     for sql in [
         format!(
             "INSERT INTO journal (run_id, {ENTRY}) SELECT {new_run}, {entry} FROM journal \
@@ -183,7 +184,7 @@ async fn copy(
              WHERE signal_taken.run_id = $2 AND f.again = 0"
         ),
     ] {
-        execute(db, &sql, values![new, old, to_json("positions", &places)?]).await?;
+        execute(db, &sql, values![new, old, listed.as_str()]).await?;
     }
     let rows: BTreeMap<&str, &entry::Model> = told
         .iter()
