@@ -9,8 +9,9 @@ use tracing::{info, warn};
 use crate::queue::{self, Expired, Queue};
 use crate::store::{self, StoreError, leases};
 
-/// How often it looks; a lease is taken back at most this long after it ran out.
-const EVERY: Duration = Duration::from_millis(1_000);
+/// How often it looks; a lease is taken back at most this long after it ran out, and after the database ended the
+/// transaction of a process that was stopped while it held the step.
+const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks for ever. Every process may: of two that look at once, each takes what the other has not.
 ///
