@@ -104,7 +104,7 @@ async fn recorded(
 }
 
 /// How far the script comes with one more answer; `None` where that is not from one call to the next. What has to be
-/// called off at an end is taken before the advance is, so an end goes the ordinary way.
+/// called off is taken before the advance is, so an end, or a beginning of undoing, goes the ordinary way.
 async fn replayed(
     context: &WorkerContext,
     run: &run::Model,
@@ -117,7 +117,10 @@ async fn replayed(
         }
     }
     match quickly(context, run, journal).await {
-        Ok(progress) => Ok(progress.filter(|it| matches!(it, Progress::Suspended { .. }))),
+        Ok(progress) => Ok(progress.filter(|it| match it {
+            Progress::Suspended { abandoned, .. } => abandoned.is_empty(),
+            _ => false,
+        })),
         Err(Stop::Storage(error)) => Err(error),
         Err(Stop::Again(_) | Stop::Never { .. }) => Ok(None),
     }

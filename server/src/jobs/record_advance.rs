@@ -189,7 +189,7 @@ impl<'a> Advanced<'a> {
         waits: &Waits<'_>,
     ) -> Result<Option<Written>, StoreError> {
         let run = self.run.id.as_str();
-        if !abandon(tx, now, run, waits.abandoned).await? {
+        if !abandon(tx, now, self.run, waits.abandoned).await? {
             return Ok(None);
         }
         self.kept.append(tx, now, run, &waits.asked).await?;
@@ -408,23 +408,26 @@ fn by_queue(leased: Vec<step::Model>) -> BTreeMap<String, Vec<Claimed>> {
     by_queue
 }
 
-/// Calls off what a cancelled run no longer waits for, and says so in its journal; `false` when one of the calls has
-/// been answered meanwhile.
+/// Calls off what a run no longer waits for, and says so in its journal; `false` when it is cancelled and one of the calls
+/// has been answered meanwhile, as its script would come further. A script that failed comes to that all the same.
 async fn abandon(
     tx: &DatabaseTransaction,
     now: i64,
-    run: &str,
+    run: &run::Model,
     abandoned: &[Position],
 ) -> Result<bool, StoreError> {
-    let positions: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
-    store::runs::withdraw_calls(tx, now, run, &positions).await?;
-    for (position, text) in abandoned.iter().zip(&positions) {
-        let outcome = CallOutcome::Err(StepFailure::abandoned(position));
-        if !store::journal::answer(tx, now, run, text, &outcome).await? {
-            return Ok(false);
-        }
+    if abandoned.is_empty() {
+        return Ok(true);
     }
-    Ok(true)
+    let positions: Vec<String> = abandoned.iter().map(ToString::to_string).collect();
+    store::runs::withdraw_calls(tx, now, &run.id, &positions).await?;
+    let outcomes = abandoned.iter().zip(positions).map(|(position, text)| {
+        let outcome = CallOutcome::Err(StepFailure::abandoned(position));
+        (text, outcome)
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    let answered = store::journal::answer_all(tx, now, &run.id, &outcomes).await?;
+    Ok(answered == outcomes.len() || !run.cancel_requested)
 }
 
 /// When a call comes due, and why it is refused, if it is.

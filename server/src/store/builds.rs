@@ -8,7 +8,9 @@ use workflows::build::dispatch::Demand;
 use workflows::build::machine::{self, BuildEffect, BuildEvent, OnPlate};
 use workflows::model::{Build, BuildEnd, BuildState, NewBuild, Timestamp};
 
-use super::database::{all, execute, for_update, from_json, notify_builds, one, to_json};
+use super::database::{
+    all, execute, for_update, from_json, listed, listed_in, notify_builds, one, to_json,
+};
 use super::{Page, StoreError, audit, events, leases, new_id, steps};
 
 table!(
@@ -312,22 +314,30 @@ fn called_off() -> BuildEnd {
     }
 }
 
-/// Calls off the builds of a run, or of one of its steps: those not started end, and the cells that make the others
+/// Calls off the builds of a run, or of some of its steps: those not started end, and the cells that make the others
 /// are asked to stop. This is [`BuildEvent::Cancel`] in one statement.
 pub async fn cancel(
     db: &impl ConnectionTrait,
     now: i64,
     run: &str,
-    position: Option<&str>,
+    positions: Option<&[String]>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE build SET cancel_requested = TRUE, \
                ending = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $2 ELSE ending END, \
                ended_at = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN $3 ELSE ended_at END, \
                state = CASE WHEN state IN ('waiting', 'leased', 'staged') THEN 'ended' ELSE state END \
-               WHERE run_id = $1 AND (CAST($4 AS TEXT) IS NULL OR position = $4) \
-               AND state <> 'ended'";
+               WHERE run_id = $1 AND state <> 'ended'";
     let ending = to_json("build ending", &called_off())?;
-    let values = values![run, ending, now, position.map(str::to_owned)];
-    execute(db, sql, values).await?;
+    let mut values = values![run, ending, now];
+    let of_calls = positions.map(|positions| {
+        values.push(listed(positions).into());
+        format!(" AND position IN {}", listed_in(db, 4))
+    });
+    execute(
+        db,
+        &format!("{sql}{}", of_calls.unwrap_or_default()),
+        values,
+    )
+    .await?;
     Ok(())
 }

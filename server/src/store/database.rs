@@ -546,6 +546,19 @@ pub(crate) fn rows_in(
     }
 }
 
+/// The texts listed in `$n` as [`listed`] writes them, for `… IN`.
+pub(crate) fn listed_in(db: &impl ConnectionTrait, n: usize) -> String {
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!("(SELECT json_array_elements_text(${n}::json))"),
+        _ => format!("(SELECT value FROM json_each(${n}))"),
+    }
+}
+
+/// Texts as one parameter, however many there are.
+pub(crate) fn listed(texts: &[String]) -> String {
+    serde_json::json!(texts).to_string()
+}
+
 /// Reads a stored document.
 pub(crate) fn from_json<T: DeserializeOwned>(
     what: &'static str,

@@ -128,6 +128,34 @@ pub async fn answer(
     Ok(execute(db, sql, values).await? == 1)
 }
 
+/// Answers many calls, each once; says how many of them had no answer.
+pub async fn answer_all(
+    db: &impl ConnectionTrait,
+    now: i64,
+    run: &str,
+    outcomes: &[(String, CallOutcome)],
+) -> Result<usize, StoreError> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        position: &'a str,
+        outcome: String,
+    }
+    let mut rows = Vec::with_capacity(outcomes.len());
+    for (position, outcome) in outcomes {
+        rows.push(Answer {
+            position,
+            outcome: to_json("outcome", outcome)?,
+        });
+    }
+    let f = rows_in(db, 3, &[("position", "text"), ("outcome", "text")]);
+    let sql = format!(
+        "UPDATE journal SET outcome = f.outcome, answered_at = $2 FROM {f} \
+         WHERE journal.run_id = $1 AND journal.position = f.position AND journal.outcome IS NULL"
+    );
+    let answered = execute(db, &sql, values![run, now, to_json("answers", &rows)?]).await?;
+    Ok(usize::try_from(answered).unwrap_or(usize::MAX))
+}
+
 /// A run's journal, in the order the script made the calls.
 pub async fn of_run(
     db: &impl ConnectionTrait,

@@ -103,7 +103,9 @@ fn read(told: &[entry::Model]) -> Result<Vec<Told>, StoreError> {
             None => None,
         };
         let position = row.position.parse();
+        let begun = !outcome.as_ref().is_some_and(CallOutcome::is_never_begun);
         Ok(Told {
+            begun,
             position: position.map_err(|error| StoreError::refused("corrupt_journal", error))?,
             undo: row.undo,
             answered: outcome.is_some_and(|outcome| !outcome.is_abandoned()),

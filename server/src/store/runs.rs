@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use workflows::run::Ending;
 use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
-use super::database::{all, execute, from_json, notify, rows_in, to_json};
+use super::database::{all, execute, from_json, listed, listed_in, notify, rows_in, to_json};
 use super::scripts::Scripts;
 use super::{
     Page, StoreError, archives, audit, builds, children, events, first_id_of, guards, new_id,
@@ -249,34 +249,21 @@ pub async fn withdraw_calls(
         return Ok(());
     }
     // Table by table, in the order `withdraw` keeps.
-    for position in positions {
-        builds::cancel(db, now, id, Some(position)).await?;
-    }
-    for (sql, timed) in [
-        (
-            "UPDATE step SET state = 'cancelled', cancel_requested = TRUE, fence = fence + 1, \
-             lease_owner = NULL, lease_until = NULL, ended_at = $3 \
-             WHERE run_id = $1 AND position = $2 AND state IN ('ready', 'leased')",
-            true,
-        ),
-        (
-            "DELETE FROM event_wait WHERE run_id = $1 AND position = $2",
-            false,
-        ),
-        (
-            "UPDATE approval SET state = 'withdrawn', answered_at = $3 \
-             WHERE run_id = $1 AND position = $2 AND state = 'open'",
-            true,
-        ),
-    ] {
-        for position in positions {
-            let mut values = values![id, position.as_str()];
-            if timed {
-                values.push(now.into());
-            }
-            execute(db, sql, values).await?;
-        }
-    }
+    builds::cancel(db, now, id, Some(positions)).await?;
+    let among = listed_in(db, 2);
+    let steps = format!(
+        "UPDATE step SET state = 'cancelled', cancel_requested = TRUE, fence = fence + 1, \
+         lease_owner = NULL, lease_until = NULL, ended_at = $3 \
+         WHERE run_id = $1 AND position IN {among} AND state IN ('ready', 'leased')"
+    );
+    execute(db, &steps, values![id, listed(positions), now]).await?;
+    let waits = format!("DELETE FROM event_wait WHERE run_id = $1 AND position IN {among}");
+    execute(db, &waits, values![id, listed(positions)]).await?;
+    let approvals = format!(
+        "UPDATE approval SET state = 'withdrawn', answered_at = $3 \
+         WHERE run_id = $1 AND position IN {among} AND state = 'open'"
+    );
+    execute(db, &approvals, values![id, listed(positions), now]).await?;
     children::cancel(db, now, id, Some(positions)).await
 }
 

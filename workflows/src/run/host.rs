@@ -188,7 +188,16 @@ impl Recorder {
             .filter(|e| e.outcome.is_none())
     }
 
-    /// Calls this replay asked for that have no answer.
+    /// Answers what this replay was the first to ask for, and nobody has begun: the script failed.
+    pub(super) fn call_off_new(&mut self) {
+        self.calls.clear();
+        for entry in self.new.iter_mut().filter(|e| e.outcome.is_none()) {
+            let never_begun = StepFailure::never_begun(&entry.position);
+            entry.outcome = Some(CallOutcome::Err(never_begun));
+        }
+    }
+
+    /// Calls asked for before that have no answer.
     pub(super) fn unanswered(&self) -> Vec<Position> {
         self.journal
             .iter()
@@ -231,8 +240,12 @@ impl Recorder {
         self.cancelled && self.below.is_none()
     }
 
-    /// Halts where there is nothing to go on with.
+    /// Halts where there is nothing to go on with; for good where an earlier replay was stopped or the run is cancelled.
     fn suspend(&mut self) -> Box<EvalAltResult> {
+        // A replay that was slower was stopped before it came so far.
+        if let Some(failure) = self.stopped_before() {
+            return self.halt(Halt::Failed(Box::new(failure)));
+        }
         let stops = self.stops();
         self.halt(if stops {
             Halt::Cancelled
@@ -245,7 +258,7 @@ impl Recorder {
     fn give(&mut self, outcome: CallOutcome) -> Answer {
         match &outcome {
             CallOutcome::Err(failure) if self.stops() && failure.is_abandoned() => {
-                Err(self.halt(Halt::Cancelled))
+                Err(self.suspend())
             }
             _ => {
                 self.unless_stopped()?;
@@ -667,7 +680,7 @@ fn wait_all(shared: &Shared, handles: Array) -> Answer {
         Some(outcomes) => {
             // All of them are looked at first: one given up on goes before one that failed.
             if recorder.stops() && outcomes.iter().any(CallOutcome::is_abandoned) {
-                return Err(recorder.halt(Halt::Cancelled));
+                return Err(recorder.suspend());
             }
             let values: Array = outcomes.into_iter().map(give).collect::<Result<_, _>>()?;
             Ok(values.into())

@@ -91,8 +91,11 @@ pub struct StepFailure {
     pub position: Option<Position>,
 }
 
-/// Code of the answer that calls get which a cancelled run no longer waits for.
-const ABANDONED: &str = "run_cancelled";
+/// Code of the answer that calls get which a run no longer waits for, and what older journals say instead.
+const ABANDONED: &str = "called_off";
+const ABANDONED_BEFORE: &str = "run_cancelled";
+/// Code of the answer that calls get which a script asked for in the very replay it failed in.
+const NEVER_BEGUN: &str = "never_begun";
 
 /// Code of the answer that calls get whose time is up.
 pub(crate) const TIMEOUT: &str = "timeout";
@@ -110,30 +113,47 @@ impl StepFailure {
         }
     }
 
-    /// The answer to a call that a cancelled run no longer waits for; no script sees it.
+    /// The answer to a call that a run which failed or was cancelled no longer waits for; no script sees it.
     #[must_use]
     pub fn abandoned(position: &Position) -> Self {
         Self {
             kind: "run".to_owned(),
             code: ABANDONED.to_owned(),
-            message: "the run was cancelled before this was answered".to_owned(),
+            message: "the run failed or was cancelled before this was answered".to_owned(),
             retryable: false,
             position: Some(position.clone()),
         }
     }
 
-    /// Whether it is such an answer. The kind is part of it, for a step may fail with any code.
+    /// The answer to a call that a run failed beside; nobody has heard of it.
+    #[must_use]
+    pub fn never_begun(position: &Position) -> Self {
+        Self {
+            code: NEVER_BEGUN.to_owned(),
+            message: "the run failed before this was begun".to_owned(),
+            ..Self::abandoned(position)
+        }
+    }
+
+    /// Whether it is one of these answers. The kind is part of it, for a step may fail with any code.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.kind == "run" && self.code == ABANDONED
+        let codes = [ABANDONED, ABANDONED_BEFORE, NEVER_BEGUN];
+        self.kind == "run" && codes.contains(&self.code.as_str())
     }
 }
 
 impl CallOutcome {
-    /// Whether it only says that the run was cancelled.
+    /// Whether it only says that the run waits for it no longer.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         matches!(self, Self::Err(failure) if failure.is_abandoned())
+    }
+
+    /// Whether it only says that the call was never begun.
+    #[must_use]
+    pub fn is_never_begun(&self) -> bool {
+        matches!(self, Self::Err(failure) if failure.is_abandoned() && failure.code == NEVER_BEGUN)
     }
 }
 

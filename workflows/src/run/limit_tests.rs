@@ -130,19 +130,25 @@ fn a_script_that_is_stopped_in_the_middle_of_its_journal_is_undone_from_its_end(
         step("never", ());
     }"#;
     let script = script(source);
+    // It may still sleep when it is stopped, and be cancelled then.
+    for (asleep, cancelled) in [(false, false), (true, false), (true, true)] {
+        stopped_and_undone(&script, asleep, cancelled);
+    }
+}
+
+fn stopped_and_undone(script: &Script, asleep: bool, cancelled: bool) {
     let mut journal = Journal::default();
-    for _ in 0..3 {
-        let Progress::Suspended { new, calls, .. } = replayed(&script, &journal, None, false)
-        else {
+    for call in 0..3 {
+        let Progress::Suspended { new, calls, .. } = replayed(script, &journal, None, false) else {
             panic!("suspension expected");
         };
         new.into_iter()
             .for_each(|entry| assert!(journal.insert(entry)));
         let answered = |call: &Call| journal.answer(call.position(), echo(call));
-        assert!(calls.iter().all(answered));
+        assert!((call == 2 && asleep) || calls.iter().all(answered));
     }
     let Progress::UsedUp { new, calls, .. } =
-        replayed(&script, &journal, Some(StopReason::UsedUp), false)
+        replayed(script, &journal, Some(StopReason::UsedUp), false)
     else {
         panic!("a stop expected");
     };
@@ -153,16 +159,27 @@ fn a_script_that_is_stopped_in_the_middle_of_its_journal_is_undone_from_its_end(
     new.into_iter()
         .for_each(|entry| assert!(journal.insert(entry)));
     for undone in ["4.1", "1.1"] {
-        let Progress::Suspended { new, calls, .. } = replayed(&script, &journal, None, false)
+        let progress = replayed(script, &journal, None, cancelled);
+        let Progress::Suspended {
+            new,
+            calls,
+            abandoned,
+            ..
+        } = progress
         else {
-            panic!("suspension expected");
+            panic!("suspension expected, not {progress:?}");
         };
+        for position in &abandoned {
+            assert!(asleep && undone == "4.1", "{position}");
+            let called_off = CallOutcome::Err(StepFailure::abandoned(position));
+            journal.answer(position, called_off);
+        }
         assert_eq!(calls[0].position().to_string(), undone);
         new.into_iter()
             .for_each(|entry| assert!(journal.insert(entry)));
         journal.answer(calls[0].position(), echo(&calls[0]));
     }
-    let ended = replayed(&script, &journal, None, true);
+    let ended = replayed(script, &journal, None, true);
     let Progress::Ended {
         ending: Ending::Failed(failure),
         ..

@@ -1,5 +1,6 @@
 //! Runs a script against its journal until it suspends, ends, or turns out to be another script.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, Scope};
@@ -48,9 +49,9 @@ pub enum Progress {
         calls: Vec<Call>,
         /// Every call that has no answer yet and is waited for, old and new.
         waiting_for: Vec<WaitingFor>,
-        /// Calls a cancelled run no longer waits for. They are to be called off and answered with
-        /// [`StepFailure::abandoned`] together with what is stored; if one has been answered meanwhile, nothing of
-        /// this progress may be kept, for the script would have come further.
+        /// Calls that a run which failed or is cancelled no longer waits for. They are to be called off and answered
+        /// with [`StepFailure::abandoned`] together with what is stored; if one has been answered meanwhile, nothing of
+        /// this progress may be kept, for a script that is cancelled would have come further.
         abandoned: Vec<Position>,
     },
     /// It used up its time. It is to be replayed at once: that replay stops where this one was, and undoes what the
@@ -226,9 +227,11 @@ impl<'a> Replay<'a> {
             Left::Stopped(StopReason::UsedUp, failure) if self.has_nothing_to_undo() => {
                 self.ended(Ending::Failed(failure))
             }
-            Left::Stopped(StopReason::UsedUp, failure) => self
-                .used_up(&failure, &[])
-                .unwrap_or_else(|| cut_off(failure)),
+            Left::Stopped(StopReason::UsedUp, failure) => {
+                lock(&self.recorder).call_off_new();
+                self.used_up(&failure, &[])
+                    .unwrap_or_else(|| cut_off(failure))
+            }
             Left::Cancelled => {
                 let failure = RunFailure::cancelled("the run was cancelled");
                 self.undo(failure, Ending::Cancelled)
@@ -285,17 +288,17 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Runs the `on_failure` closures, last first, each numbering its calls below its own position.
+    /// Runs the `on_failure` closures, last first, each numbering its calls below its own position. What the script had
+    /// open is called off first: undoing it beside itself would leave either of the two.
     fn undo(&self, mut failure: RunFailure, ending: fn(RunFailure) -> Ending) -> Progress {
-        let cancelled = matches!(ending(failure.clone()), Ending::Cancelled(_));
         let (compensations, abandoned) = {
             let mut recorder = lock(&self.recorder);
             recorder.entry_limit += UNDO_RESERVE;
-            let abandoned = match cancelled {
-                true => recorder.unanswered(),
-                false => Vec::new(),
-            };
-            (std::mem::take(&mut recorder.compensations), abandoned)
+            let compensations = std::mem::take(&mut recorder.compensations);
+            if !compensations.is_empty() {
+                recorder.call_off_new();
+            }
+            (compensations, recorder.unanswered())
         };
         let mut out_of_time = false;
         for (position, closure) in compensations.into_iter().rev() {
@@ -429,6 +432,11 @@ impl<'a> Replay<'a> {
 
     fn ended_with(&self, ending: Ending) -> Progress {
         let mut new = std::mem::take(&mut lock(&self.recorder).new);
+        // One of them stays, for who begins the run again: what was asked after it belongs to nothing that is kept.
+        if let Some(first) = new.iter_mut().find(|entry| entry.outcome.is_none()) {
+            let never_begun = StepFailure::never_begun(&first.position);
+            first.outcome = Some(CallOutcome::Err(never_begun));
+        }
         new.retain(|entry| entry.outcome.is_some());
         Progress::Ended { new, ending }
     }
@@ -450,7 +458,7 @@ fn cut_off(failure: RunFailure) -> Progress {
     }
 }
 
-/// A suspension of what undoes a cancelled run, which no longer waits for what its script had open.
+/// A suspension of what undoes a run, which no longer waits for what its script had open.
 fn without(progress: Progress, abandoned: &[Position]) -> Progress {
     match progress {
         Progress::Suspended {
@@ -459,7 +467,8 @@ fn without(progress: Progress, abandoned: &[Position]) -> Progress {
             mut waiting_for,
             ..
         } => {
-            waiting_for.retain(|wait| !abandoned.contains(&wait.position));
+            let gone: BTreeSet<&Position> = abandoned.iter().collect();
+            waiting_for.retain(|wait| !gone.contains(&wait.position));
             Progress::Suspended {
                 new,
                 calls,

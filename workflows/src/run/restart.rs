@@ -12,6 +12,8 @@ pub struct Told {
     pub undo: bool,
     /// Whether it has an answer a script may see.
     pub answered: bool,
+    /// Whether anybody has heard of it; else its script failed in the moment it asked for it.
+    pub begun: bool,
     /// When it was asked.
     pub recorded_at: Timestamp,
     /// When it was answered, or called off.
@@ -42,7 +44,8 @@ pub enum RestartError {
 /// it. `told` is in the order the calls were made.
 ///
 /// What was asked before that answer came cannot depend on it, so a build that was ordered meanwhile is not ordered
-/// again. Calls without an answer, `from` among them, are asked again where others that are kept come after them.
+/// again. Calls without an answer, `from` among them, are asked again where others that are kept come after them. What
+/// the script asked for in the moment it failed, and at once after that, it may ask for anew.
 ///
 /// # Errors
 ///
@@ -59,8 +62,8 @@ pub fn take_over(told: &[Told], from: Option<&Position>) -> Result<Vec<Kept>, Re
             (at, told[at].answered_at)
         }
     };
-    let mut kept: Vec<Kept> = told
-        .iter()
+    let begun = told.iter().take_while(|t| t.begun || t.undo);
+    let mut kept: Vec<Kept> = begun
         .enumerate()
         .filter(|(index, t)| {
             let earlier = *index <= at || before.is_none_or(|before| t.recorded_at < before);
@@ -82,7 +85,7 @@ pub fn take_over(told: &[Told], from: Option<&Position>) -> Result<Vec<Kept>, Re
 mod tests {
     use super::*;
 
-    /// `position asked answered`, where `-` is no answer, `!` one called off, and `u` marks what undid.
+    /// `position asked answered`, where `-` is no answer, `!` one called off, `!!` never begun, and `u` marks what undid.
     fn journal(lines: &[&str]) -> Vec<Told> {
         let told = |line: &&str| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -91,6 +94,7 @@ mod tests {
                 position: words[0].parse().expect("a position"),
                 undo: words.get(3) == Some(&"u"),
                 answered: at(words[2]).is_some() && !words[2].contains('!'),
+                begun: !words[2].ends_with("!!"),
                 recorded_at: at(words[1]).expect("a time"),
                 answered_at: at(words[2]),
             }
@@ -136,5 +140,20 @@ mod tests {
         assert_eq!(kept(&cancelled, None), "1.1? 2");
         assert_eq!(kept(&cancelled, Some("3")), "1.1? 2");
         assert_eq!(kept(&["1 0 -"], None), "");
+    }
+
+    #[test]
+    fn what_was_asked_in_the_moment_of_the_failure_is_not_waited_for() {
+        let failed = [
+            "1 0 5",
+            "2.1 0 9!",
+            "3.1 9 9!!",
+            "4 9 9",
+            "5.1 9 9!!",
+            "1.1 9 12 u",
+        ];
+        assert_eq!(kept(&failed, None), "1");
+        assert_eq!(kept(&failed, Some("4")), "1");
+        assert_eq!(kept(&failed, Some("1")), "");
     }
 }

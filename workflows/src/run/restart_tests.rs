@@ -6,7 +6,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{echo, failing, once, script};
-use super::{Call, CallOutcome, Ending, Entry, Journal, Kept, Position, Progress, Told, take_over};
+use super::{
+    Call, CallOutcome, Ending, Entry, Journal, Kept, Position, Progress, StepFailure, Told,
+    take_over,
+};
 use crate::{model::Timestamp, script::Script};
 
 /// Steps one after the other and beside each other, waits of every kind, and something to undo.
@@ -22,7 +25,13 @@ const MIXED: &str = r#"fn run(event) {
     sleep("1h");
     let all = wait_all([other, part]);
     approval("technician", #{ first: first.index }, "1d");
-    step("swap", #{ n: all.len() });
+    try {
+        step("swap", #{ n: all.len() });
+    } catch (e) {
+        start("schedule", #{ in_vain: true });
+        log("nothing came of it");
+        throw e;
+    }
     sum
 }"#;
 
@@ -39,10 +48,12 @@ fn play(script: &Script, choices: &[usize], world: impl Fn(&Call) -> CallOutcome
     let (mut open, mut clock) = (Vec::<Call>::new(), 0_i64);
     let keep = |journal: &mut Journal, order: &mut Vec<Told>, new: Vec<Entry>, at: i64| {
         for entry in new {
+            let outcome = entry.outcome.as_ref();
             order.push(Told {
                 position: entry.position.clone(),
                 undo: entry.undo,
-                answered: entry.outcome.is_some(),
+                answered: outcome.is_some_and(|outcome| !outcome.is_abandoned()),
+                begun: !outcome.is_some_and(CallOutcome::is_never_begun),
                 recorded_at: Timestamp(at),
                 answered_at: entry.outcome.as_ref().map(|_| Timestamp(at)),
             });
@@ -61,7 +72,19 @@ fn play(script: &Script, choices: &[usize], world: impl Fn(&Call) -> CallOutcome
                     ending,
                 };
             }
-            Progress::Suspended { new, calls, .. } => {
+            Progress::Suspended {
+                new,
+                calls,
+                abandoned,
+                ..
+            } => {
+                for position in &abandoned {
+                    let called_off = CallOutcome::Err(StepFailure::abandoned(position));
+                    assert!(journal.answer(position, called_off));
+                    open.retain(|call| call.position() != position);
+                    let told = order.iter_mut().find(|t| t.position == *position);
+                    told.expect("it was asked").answered_at = Some(Timestamp(clock));
+                }
                 keep(&mut journal, &mut order, new, clock);
                 open.extend(calls);
                 let chosen = choices[turn % choices.len()] % open.len();

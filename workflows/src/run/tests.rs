@@ -440,6 +440,59 @@ fn what_was_done_is_undone_in_reverse_order_and_replays_alike() {
 }
 
 #[test]
+fn what_a_failed_run_has_open_is_called_off_before_it_is_undone() {
+    let script = script(
+        r#"fn run(event) {
+        on_failure(|| step("allocate", #{ undo: true }));
+        let part = start("make", #{});
+        try { step("verify", #{}); } catch (e) { start("schedule", #{}); fail("it does not fit"); }
+        wait(part);
+    }"#,
+    );
+    let (mut journal, mut order) = (Journal::default(), Vec::new());
+    let calls = store(once(&script, &journal), &mut journal, &mut order);
+    assert_eq!(calls.len(), 2);
+    let (make, verify) = (calls[0].position().clone(), calls[1].position().clone());
+    journal.answer(&verify, failing("verify", "bent", &verify));
+    let progress = once(&script, &journal);
+    let Progress::Suspended {
+        new,
+        calls,
+        abandoned,
+        waiting_for,
+    } = &progress
+    else {
+        panic!("suspension expected, not {progress:?}");
+    };
+    // The build at work is called off, the appointment is never asked for.
+    assert_eq!(abandoned.as_slice(), std::slice::from_ref(&make));
+    assert_eq!((new[0].kind.as_str(), new.len()), ("schedule", 2));
+    assert!(
+        new[0]
+            .outcome
+            .as_ref()
+            .is_some_and(CallOutcome::is_never_begun)
+    );
+    let undoes = Position::top(1).child(1);
+    assert_eq!(
+        calls.iter().map(Call::position).collect::<Vec<_>>(),
+        [&undoes]
+    );
+    assert_eq!(waiting_for.len(), 1);
+    journal.answer(&make, CallOutcome::Err(StepFailure::abandoned(&make)));
+    store(progress, &mut journal, &mut order);
+    journal.answer(&undoes, CallOutcome::Ok(Value::Null));
+    let Progress::Ended { ending, .. } = once(&script, &journal) else {
+        panic!("nothing is left to wait for");
+    };
+    let failure = failed(ending);
+    assert_eq!(
+        (failure.failure.message.as_str(), failure.not_undone.len()),
+        ("it does not fit", 0)
+    );
+}
+
+#[test]
 fn a_run_that_succeeds_undoes_nothing() {
     let (ending, entries) = play(
         "fn run(event) { on_failure(|| step(\"notify\", #{})); 1 }",
@@ -635,5 +688,13 @@ fn a_workflow_that_asks_for_a_million_steps_is_stopped_by_its_journal() {
         failure.failure.message.contains("continue_as_new"),
         "{failure:?}"
     );
-    assert!(new.is_empty(), "nobody is asked for any of them");
+    let [first] = new.as_slice() else {
+        panic!("nobody is asked for any of them: {} entries", new.len());
+    };
+    assert!(
+        first
+            .outcome
+            .as_ref()
+            .is_some_and(CallOutcome::is_never_begun)
+    );
 }

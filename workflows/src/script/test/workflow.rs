@@ -160,7 +160,11 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
     let mut told: Vec<Position> = Vec::new();
     let mut keep = |journal: &mut Journal, new: Vec<Entry>| {
         for entry in new {
-            told.push(entry.position.clone());
+            let never_begun = entry
+                .outcome
+                .as_ref()
+                .is_some_and(CallOutcome::is_never_begun);
+            told.extend((!never_begun).then(|| entry.position.clone()));
             journal.insert(entry);
         }
     };
@@ -174,8 +178,18 @@ fn run_workflow(ctx: &NativeCallContext, world: &World, event: &Dynamic) -> Answ
                 outcome["ended_at"] = replay_ctx.now.to_string().into();
                 return value::to_dynamic(&outcome).map_err(|e| e.to_string().into());
             }
-            Progress::Suspended { new, calls, .. } => {
+            Progress::Suspended {
+                new,
+                calls,
+                abandoned,
+                ..
+            } => {
                 keep(&mut journal, new);
+                on_its_way.retain(|due| !abandoned.contains(&due.position));
+                for position in abandoned {
+                    let called_off = CallOutcome::Err(StepFailure::abandoned(&position));
+                    journal.answer(&position, called_off);
+                }
                 for call in calls {
                     on_its_way.extend(due(ctx, world, &call, replay_ctx.now)?);
                 }
