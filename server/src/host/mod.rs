@@ -5,6 +5,7 @@ mod lives;
 pub mod past;
 pub mod replaying;
 mod script_thread;
+pub mod short_work;
 mod step_host;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,6 @@
 //! The replay of a run on a thread of its own, watched from outside.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +15,7 @@ use workflows::script::{
 use super::World;
 use super::past::{Stop, read_back};
 use super::script_thread::ScriptThread;
+use super::short_work::ShortWork;
 use crate::store::database::from_json;
 use crate::store::journal;
 use crate::store::runs::run;
@@ -47,8 +47,8 @@ pub struct Replaying {
     replaying: JoinHandle<Result<Result<Progress, ScriptError>, Panicked>>,
     stop: StopFlag,
     thread: Arc<OnceLock<ScriptThread>>,
-    /// Whether others go first; it may be asked for before the thread has begun.
-    steps_back: Arc<AtomicBool>,
+    /// What goes first, if anything does; it may be said before the thread has begun.
+    goes_first: Arc<OnceLock<ShortWork>>,
     /// How many times the time of one replay it may take.
     shares: u32,
 }
@@ -106,14 +106,16 @@ impl Replaying {
         replay: impl FnOnce(&Limits) -> Result<Progress, ScriptError> + Send + 'static,
     ) -> Self {
         let stop = StopFlag::default();
-        let limits = Limits::workflow().stopped_by(stop.clone());
         let thread = Arc::new(OnceLock::new());
-        let steps_back = Arc::new(AtomicBool::new(false));
-        let (here, back) = (thread.clone(), steps_back.clone());
+        let goes_first = Arc::new(OnceLock::<ShortWork>::new());
+        let (here, first) = (thread.clone(), goes_first.clone());
+        let limits = Limits::workflow()
+            .stopped_by(stop.clone())
+            .pausing(pause_for(goes_first.clone()));
         let replaying = tokio::task::spawn_blocking(move || {
             on_big_stack(|| {
                 let _ = here.set(ScriptThread::here());
-                if back.load(Ordering::SeqCst) {
+                if first.get().is_some() {
                     ScriptThread::here().step_back();
                 }
                 replay(&limits)
@@ -123,7 +125,7 @@ impl Replaying {
             replaying,
             stop,
             thread,
-            steps_back,
+            goes_first,
             shares,
         }
     }
@@ -175,7 +177,7 @@ impl Replaying {
         given_up: impl Fn() -> bool,
     ) -> Result<Progress, Stop> {
         let began = Instant::now();
-        let cpu = allowed.cpu * self.shares;
+        let (cpu, wall) = (allowed.cpu * self.shares, allowed.wall * self.shares);
         loop {
             if let Some(progress) = self.within(LOOK_EVERY).await {
                 return progress;
@@ -183,15 +185,15 @@ impl Replaying {
             let used = self.thread.get().and_then(|thread| thread.used());
             if used.is_some_and(|used| used > cpu) {
                 self.stop.raise(StopReason::UsedUp);
-            } else if began.elapsed() > allowed.wall || given_up() {
+            } else if began.elapsed() > wall || given_up() {
                 self.stop.raise(StopReason::GivenUp);
             }
         }
     }
 
-    /// Lets everybody else go first from now on.
-    pub fn step_back(&self) {
-        self.steps_back.store(true, Ordering::SeqCst);
+    /// Lets everybody else go first from now on, and what is short before it goes on.
+    pub fn step_back(&self, short: &ShortWork) {
+        let _ = self.goes_first.set(short.clone());
         if let Some(thread) = self.thread.get() {
             thread.step_back();
         }
@@ -199,8 +201,18 @@ impl Replaying {
 
     /// Drops it, whatever it would come to; its thread ends a little later.
     pub fn give_up(self) {
-        self.step_back();
+        self.step_back(&ShortWork::default());
         self.stop.raise(StopReason::GivenUp);
+    }
+}
+
+/// What a script calls now and then, where it lets pass what goes first.
+fn pause_for(goes_first: Arc<OnceLock<ShortWork>>) -> impl Fn() + Send + Sync {
+    let since = Mutex::new(Instant::now());
+    move || {
+        if let Some(short) = goes_first.get() {
+            short.let_pass(&mut since.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
@@ -286,7 +298,7 @@ mod tests {
         wall: Duration,
         given_up: bool,
     ) -> Result<StepFailure, Progress> {
-        replaying.step_back();
+        replaying.step_back(&ShortWork::default());
         let progress = replaying.ended_within(Allowed { cpu, wall }, || given_up);
         match progress.await.expect("an end") {
             Progress::Ended {

@@ -187,9 +187,9 @@ async fn answer_overdue(
                 timed_out(&entry)
             }
             _ => {
-                store::builds::cancel(&tx, now, &run.id, Some(&entry.position)).await?;
+                let positions = [entry.position.clone()];
+                store::builds::cancel(&tx, now, &run.id, Some(&positions)).await?;
                 if entry.kind == "run" {
-                    let positions = [entry.position.clone()];
                     store::children::cancel(&tx, now, &run.id, Some(&positions)).await?;
                 }
                 let error = "timeout: its time was up";
@@ -235,7 +235,8 @@ async fn replayed(
     let journal = store::journal::of_run(&context.world.queue.db().read, &run.id).await?;
     let mut replaying = Replaying::begin(&context.world, run, journal, now, script).await?;
     if place.is_some() {
-        replaying.step_back();
+        // For a moment it counts as short itself, and waits for itself.
+        replaying.step_back(&lane.short);
     }
     if let Some(progress) = replaying.quickly(QUICK).await {
         lane.forget(run);
@@ -250,7 +251,7 @@ async fn replayed(
         taken.place.leave();
         place = Some(found);
     }
-    replaying.step_back();
+    replaying.step_back(&lane.short);
     // Where the process goes down somebody else replays it.
     let progress = replaying.ended(|| context.is_stopping()).await;
     drop(place);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::host::short_work::ShortWork;
 use crate::store::runs::run;
 
 /// How long a replay may keep a hand: several times what most take, and little to those who wait.
@@ -21,6 +22,8 @@ const REMEMBERED: usize = 10_000;
 /// The places of long replays, and the runs and workflows whose last replay was one.
 #[derive(Clone)]
 pub(super) struct LongLane {
+    /// What those in it let pass.
+    pub(super) short: ShortWork,
     places: Arc<Semaphore>,
     known: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -30,6 +33,7 @@ impl Default for LongLane {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            short: ShortWork::default(),
             places: Arc::new(Semaphore::new((cores / 2).max(1))),
             known: Arc::default(),
         }

@@ -128,7 +128,7 @@ pub async fn run_workers(
             WorkerBuilder::new(format!("{owner}-{name}-{restarts}"))
                 .backend(backend)
                 .catch_panic()
-                .build(move |taken: Taken| work(context.clone(), taken))
+                .build(move |taken: Taken| work_first(context.clone(), taken))
         });
     }
     let beating = tokio::spawn({
@@ -148,6 +148,11 @@ pub async fn run_workers(
     beating.abort();
     expiring.abort();
     ended.map_err(WorkerError::Stopped)
+}
+
+async fn work_first(context: WorkerContext, taken: Taken) {
+    let short = context.long.short.clone();
+    short.first(Box::pin(work(context, taken))).await;
 }
 
 /// One claimed step from claim to finish. What goes wrong here is not an error of the worker: the lease runs out and

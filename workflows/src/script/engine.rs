@@ -52,6 +52,18 @@ pub struct Limits {
     pub journal_entries: usize,
     /// Raised from outside to stop a script that has had its time; there is no clock in here.
     pub stop: Option<StopFlag>,
+    /// Called now and then by a script that `stop` can stop; it may wait, so that others get on.
+    pub pause: Option<Pause>,
+}
+
+/// What a script calls now and then, on the thread it runs on.
+#[derive(Clone)]
+pub struct Pause(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pause")
+    }
 }
 
 impl Limits {
@@ -72,6 +84,7 @@ impl Limits {
             source_bytes: 256 << 10,
             journal_entries: 10_000,
             stop: None,
+            pause: None,
         }
     }
 
@@ -105,6 +118,15 @@ impl Limits {
     pub fn stopped_by(self, stop: StopFlag) -> Self {
         Self {
             stop: Some(stop),
+            ..self
+        }
+    }
+
+    /// The same, pausing where `pause` waits.
+    #[must_use]
+    pub fn pausing(self, pause: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            pause: Some(Pause(Arc::new(pause))),
             ..self
         }
     }
@@ -278,7 +300,13 @@ pub(crate) fn metered_engine(limits: &Limits) -> (Engine, Arc<Meter>) {
         .disable_symbol("export");
     memory::bound(&mut engine, limits.cells, meter.clone());
     if let Some(stop) = limits.stop.clone() {
-        engine.on_progress(move |operations| is_stopped(&stop, operations));
+        let pause = limits.pause.clone();
+        engine.on_progress(move |operations| {
+            if let Some(Pause(pause)) = pause.as_ref().filter(|_| operations & STOP_MASK == 0) {
+                pause();
+            }
+            is_stopped(&stop, operations)
+        });
     }
     (engine, meter)
 }

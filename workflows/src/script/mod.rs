@@ -21,7 +21,7 @@ pub use check::{
 };
 pub use definitions::{policy_definitions, workflow_definitions};
 use engine::is_stopped;
-pub use engine::{Limits, Script};
+pub use engine::{Limits, Pause, Script};
 pub(crate) use engine::{Meter, engine_for, innermost, limited_engine, metered_engine};
 pub use error::ScriptError;
 pub use nearest::nearest;
