@@ -1,10 +1,18 @@
 //! The known name somebody probably meant.
 
+/// Characters of a name beyond which nobody meant another one.
+const LONGEST: usize = 100;
+
 /// The candidate closest to `name`, if one is close enough to be worth naming.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
+    let length = name.chars().count();
+    if length > LONGEST {
+        return None;
+    }
+    let limit = (length / 3).clamp(1, 3);
     candidates
         .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| {
             let lengths = candidate.len().abs_diff(name.len());
             (distance(name, candidate), lengths, candidate)

@@ -18,8 +18,15 @@ pub(super) struct Env {
     pub(super) known: BTreeSet<String>,
     /// What the function has returned so far, and where.
     pub(super) returns: Vec<(Type, Position)>,
-    /// Whether the loop at hand is left by a `break`.
+    /// How the loop at hand is left.
+    leaves: Leaves,
+}
+
+/// How the body of a loop is left.
+#[derive(Debug, Default, Clone, Copy)]
+struct Leaves {
     breaks: bool,
+    continues: bool,
 }
 
 #[derive(Debug)]
@@ -39,7 +46,7 @@ impl Env {
         env
     }
 
-    fn declare(&mut self, name: &str, type_: Type, at: Position, used: bool) {
+    pub(super) fn declare(&mut self, name: &str, type_: Type, at: Position, used: bool) {
         self.known.retain(|path| root(path) != name);
         self.variables.push(Variable {
             name: name.to_owned(),
@@ -172,6 +179,10 @@ impl Walker<'_> {
             Stmt::Block(block) => self.block(block.statements(), env, at),
             Stmt::Var(parts, ..) => {
                 let type_ = self.expr(&parts.1, env);
+                if self.assigned.contains(parts.0.name.as_str()) {
+                    let begins = parts.1.start_position();
+                    self.unfinished.retain(|(at, _)| *at != begins);
+                }
                 self.declare(&parts.0.name, parts.0.pos, type_, env);
                 Flow::nothing(at)
             }
@@ -183,13 +194,17 @@ impl Walker<'_> {
             Stmt::If(flow, at) => self.branch(flow, *at, env),
             Stmt::Switch(parts, at) => self.switch(&parts.0, &parts.1, *at, env),
             Stmt::While(flow, at) => self.repeat(flow, *at, env),
-            Stmt::Do(flow, _, at) => {
-                let body = self.looped(flow, env);
+            Stmt::Do(flow, flags, at) => {
+                let (body_ends, leaves) = self.looped(flow, env);
                 self.condition(&flow.expr, env);
-                if body.ends {
-                    Flow::ending()
-                } else {
-                    Flow::nothing(*at)
+                let again =
+                    always(&flow.expr).map(|holds| holds != flags.contains(ASTFlags::NEGATED));
+                let ends = again == Some(true) || (body_ends && !leaves.continues);
+                match leaves.breaks {
+                    // What it breaks with is not followed.
+                    true => Flow::giving(Type::ANY, *at),
+                    false if ends => Flow::ending(),
+                    false => Flow::nothing(*at),
                 }
             }
             Stmt::For(parts, at) => {
@@ -212,10 +227,11 @@ impl Walker<'_> {
                 }
                 let caught = self.block(flow.branch.statements(), env, *at);
                 env.variables.truncate(depth);
-                Flow {
-                    ends: tried.ends && caught.ends,
+                // It gives what was tried; `catch` gives nothing.
+                tried.or(Flow {
+                    ends: caught.ends,
                     ..Flow::nothing(*at)
-                }
+                })
             }
             Stmt::Return(value, flags, at) => {
                 let type_ = value
@@ -231,7 +247,10 @@ impl Walker<'_> {
                 if let Some(value) = value {
                     self.expr(value, env);
                 }
-                env.breaks |= flags.contains(ASTFlags::BREAK);
+                match flags.contains(ASTFlags::BREAK) {
+                    true => env.leaves.breaks = true,
+                    false => env.leaves.continues = true,
+                }
                 Flow::ending()
             }
             _ => Flow::nothing(at),
@@ -308,7 +327,14 @@ impl Walker<'_> {
         at: Position,
         env: &mut Env,
     ) -> Flow {
-        self.expr(on, env);
+        let type_ = self.expr(on, env);
+        // A bool that is asked for both.
+        let is_complete = type_.kinds == Kinds::BOOL
+            && cases.cases.len() > 1
+            && cases
+                .expressions
+                .iter()
+                .all(|case| matches!(case.lhs, Expr::BoolConstant(true, _)));
         let mut all: Option<Flow> = None;
         for case in &cases.expressions {
             if !matches!(case.lhs, Expr::BoolConstant(..)) {
@@ -325,6 +351,7 @@ impl Walker<'_> {
         }
         match (all, cases.def_case) {
             (Some(all), Some(_)) => all,
+            (Some(all), None) if is_complete => all,
             (Some(all), None) => all.or(Flow::nothing(at)),
             (None, _) => Flow::nothing(at),
         }
@@ -338,11 +365,9 @@ impl Walker<'_> {
         }
         let known = env.known.clone();
         env.known.extend(Guards::of(&flow.expr).if_true);
-        let outer = std::mem::take(&mut env.breaks);
-        self.block(flow.body.statements(), env, at);
-        let breaks = std::mem::replace(&mut env.breaks, outer);
+        let (_, leaves) = self.looped(flow, env);
         env.known = known;
-        match (endless, breaks) {
+        match (endless, leaves.breaks) {
             (true, false) => Flow::ending(),
             // What it breaks with is not followed.
             (_, true) => Flow::giving(Type::ANY, at),
@@ -350,12 +375,11 @@ impl Walker<'_> {
         }
     }
 
-    fn looped(&mut self, flow: &FlowControl, env: &mut Env) -> Flow {
-        let outer = std::mem::take(&mut env.breaks);
-        let mut body = self.block(flow.body.statements(), env, flow.body.position());
-        body.ends = false;
-        env.breaks = outer;
-        body
+    /// The body of a loop: whether its end is never reached, and how it is left.
+    fn looped(&mut self, flow: &FlowControl, env: &mut Env) -> (bool, Leaves) {
+        let outer = std::mem::take(&mut env.leaves);
+        let body = self.block(flow.body.statements(), env, flow.body.position());
+        (body.ends, std::mem::replace(&mut env.leaves, outer))
     }
 
     /// A condition has to be a bool.

@@ -19,31 +19,52 @@ pub(super) struct Field<'a> {
     pub(super) type_: Type,
 }
 
-/// Looks a map literal over, if it is a decision.
-pub(super) fn check(fields: &[Field], findings: &mut Findings) {
+/// A field that a decision lacks as it is written; it may be added before it is answered.
+pub(super) struct Missing {
+    field: &'static str,
+    action: String,
+    at: Position,
+}
+
+/// Looks a map literal over, if it is a decision; gives what it lacks.
+pub(super) fn check(fields: &[Field], findings: &mut Findings) -> Vec<Missing> {
     let action = fields.iter().find_map(|field| match field.value {
         Expr::StringConstant(text, at) if field.name == "action" => Some((text.as_str(), *at)),
         _ => None,
     });
     let Some((action, at)) = action else {
-        return;
+        return Vec::new();
     };
     let Some(known) = fields_of(action) else {
         let message = format!("`{action}` is not an action");
         let meant = nearest(action, action_names());
         findings.error("unknown_action", message, at).meaning(meant);
-        return;
+        return Vec::new();
     };
     for field in fields {
         look_at(field, action, known, findings);
     }
-    for needed in known.iter().filter(|name| **name != "event") {
-        if !fields.iter().any(|field| field.name == *needed) {
-            let code = format!("missing_{needed}");
-            let message = format!("decision `{action}` lacks `{needed}`");
-            let hint = format!("add `{needed}: …`");
-            findings.error(&code, message, at).hint(hint);
-        }
+    let needed = known.iter().filter(|name| **name != "event");
+    let missing = needed.filter(|name| !fields.iter().any(|field| field.name == **name));
+    let missing = missing.map(|field| Missing {
+        field,
+        action: action.to_owned(),
+        at,
+    });
+    missing.collect()
+}
+
+impl Missing {
+    /// Tells of it: for certain where the decision is answered as it is written.
+    pub(super) fn tell(self, is_answered: bool, findings: &mut Findings) {
+        let Self { field, action, at } = self;
+        let code = format!("missing_{field}");
+        let message = format!("decision `{action}` lacks `{field}`");
+        let finding = match is_answered {
+            true => findings.error(&code, message, at),
+            false => findings.warning(&code, message, at),
+        };
+        finding.hint(format!("add `{field}: …`"));
     }
 }
 

@@ -44,8 +44,9 @@ impl Walker<'_> {
                 items.iter().for_each(|item| _ = self.expr(item, env));
                 Type::of(Kinds::ARRAY)
             }
-            Expr::Map(parts, _) => {
+            Expr::Map(parts, at) => {
                 let mut fields = Vec::with_capacity(parts.0.len());
+                self.within_maps += 1;
                 for (name, value) in &parts.0 {
                     let type_ = self.expr(value, env);
                     fields.push(decision::Field {
@@ -55,8 +56,12 @@ impl Walker<'_> {
                         type_,
                     });
                 }
-                if self.policy {
-                    decision::check(&fields, &mut self.findings);
+                self.within_maps -= 1;
+                // What is inside of a decision is an event, which is as the workflow likes it.
+                if self.policy && self.within_maps == 0 {
+                    let missing = decision::check(&fields, &mut self.findings);
+                    self.unfinished
+                        .extend(missing.into_iter().map(|found| (*at, found)));
                 }
                 Type::of(Kinds::MAP)
             }
@@ -153,8 +158,14 @@ impl Walker<'_> {
             safe: has_elvis(expr),
         };
         here.narrow(env);
+        let mut breaks_off = false;
         for link in rest {
+            breaks_off |= here.safe && here.type_.may_be_unit();
             here = self.follow(&here, *link, env);
+            here.narrow(env);
+        }
+        if breaks_off && !here.type_.is_any() {
+            here.type_ = here.type_.or(Type::UNIT);
             here.narrow(env);
         }
         here.type_

@@ -55,6 +55,9 @@ impl std::fmt::Display for Finding {
     }
 }
 
+/// More findings than anybody reads: a check ends there.
+const MOST: usize = 200;
+
 /// The list a check adds to.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -87,6 +90,15 @@ impl Findings {
         message: String,
         position: Position,
     ) -> &mut Finding {
+        // What is one too many says so, and takes whatever comes after it.
+        let (mut severity, mut code, mut message) = (severity, code, message);
+        if self.found.len() >= MOST {
+            code = "too_many";
+            message = format!("and more: these are the first {MOST}");
+            // An error among what is left out is one.
+            let worst = self.found.drain(MOST..).map(|more| more.severity).min();
+            severity = worst.map_or(severity, |worst| worst.min(severity));
+        }
         self.found.push(Finding {
             severity,
             error: ScriptError::at("", code, message, position),
@@ -98,6 +110,11 @@ impl Findings {
         &mut self.found[last]
     }
 
+    /// Whether nothing more is told.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() > MOST
+    }
+
     pub(super) fn clear(&mut self) {
         self.found.clear();
     }
@@ -105,6 +122,9 @@ impl Findings {
     /// All of them in order of place, each once, with their ends.
     pub(super) fn finish(mut self, script: &Script) -> Vec<Finding> {
         let lines: Vec<&str> = script.source().split('\n').collect();
+        if let Some(more) = self.found.get_mut(MOST) {
+            (more.hint, more.error.nearest) = (None, None);
+        }
         for finding in &mut self.found {
             finding.error.script = script.name().to_owned();
             finding.find_end(&lines);
@@ -144,39 +164,32 @@ impl Finding {
             return;
         };
         let text = lines.get((line as usize).saturating_sub(1));
-        let rest: Vec<char> = text
-            .map(|text| {
-                text.chars()
-                    .skip((column as usize).saturating_sub(1))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let length = u32::try_from(token_length(&rest)).unwrap_or(u32::MAX);
+        let text = text.copied().unwrap_or_default();
+        let rest = text.chars().skip((column as usize).saturating_sub(1));
+        let length = u32::try_from(token_length(rest)).unwrap_or(u32::MAX);
         self.end_line = Some(line);
         self.end_column = Some(column.saturating_add(length));
     }
 }
 
 /// Characters of the word, number or text a line begins with; at least one where there is any.
-fn token_length(text: &[char]) -> usize {
-    let Some(first) = text.first() else {
-        return 0;
-    };
-    match first {
-        '"' | '`' => {
-            let mut escaped = false;
-            let end = text.iter().skip(1).position(|c| {
-                let ends = c == first && !escaped;
-                escaped = *c == '\\' && !escaped;
-                ends
-            });
-            end.map_or(text.len(), |inside| inside + 2)
+fn token_length(mut text: impl Iterator<Item = char>) -> usize {
+    let is_word = |c: &char| c.is_alphanumeric() || *c == '_';
+    match text.next() {
+        None => 0,
+        Some(first @ ('"' | '`')) => {
+            let (mut length, mut escaped) = (1, false);
+            for c in text {
+                length += 1;
+                if c == first && !escaped {
+                    break;
+                }
+                escaped = c == '\\' && !escaped;
+            }
+            length
         }
-        c if c.is_alphanumeric() || *c == '_' => text
-            .iter()
-            .take_while(|c| c.is_alphanumeric() || **c == '_')
-            .count(),
-        _ => 1,
+        Some(first) if is_word(&first) => 1 + text.take_while(is_word).count(),
+        Some(_) => 1,
     }
 }
 

@@ -156,7 +156,9 @@ impl Functions {
             .keys()
             .map(String::as_str)
             .chain(self.own_names());
-        let meant = nearest(name, names.filter(|n| is_name(n)));
+        // It is dear, and what is one too many has no hint.
+        let meant = (!findings.is_full()).then(|| nearest(name, names.filter(|n| is_name(n))));
+        let meant = meant.flatten();
         let message = format!("there is no function `{name}`");
         findings
             .error("unknown_function", message, position)

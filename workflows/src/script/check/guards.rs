@@ -49,19 +49,24 @@ impl Guards {
             (None, Some(path)) => (path, left),
             _ => return Self::default(),
         };
-        let unit = matches!(other, Expr::Unit(_));
+        let unit = match other {
+            Expr::Unit(_) => true,
+            Expr::StringConstant(text, _) => text == "()" && (asks_type(left) || asks_type(right)),
+            _ => false,
+        };
+        let known = with_what_it_is_in(path);
         match operator {
             "!=" if unit => Self {
-                if_true: vec![path],
+                if_true: known,
                 if_false: Vec::new(),
             },
             "==" if unit => Self {
                 if_true: Vec::new(),
-                if_false: vec![path],
+                if_false: known,
             },
             // `()` is neither equal to, nor less or more than, anything else.
             "==" | "<" | "<=" | ">" | ">=" => Self {
-                if_true: vec![path],
+                if_true: known,
                 if_false: Vec::new(),
             },
             _ => Self::default(),
@@ -69,12 +74,22 @@ impl Guards {
     }
 }
 
+/// A path, and the paths of what it is in: that is no `()` either, as `()` has nothing in it.
+fn with_what_it_is_in(path: String) -> Vec<String> {
+    let outer = path.match_indices(['.', '[']);
+    let mut all: Vec<String> = outer.map(|(end, _)| path[..end].to_owned()).collect();
+    all.push(path);
+    all
+}
+
 /// The path a comparison is about: itself, or what it asks the type of.
 fn guarded(expr: &Expr) -> Option<String> {
     match expr {
-        Expr::FnCall(call, _) if call.name == "type_of" && call.args.len() == 1 => {
-            path_of(&call.args[0])
-        }
+        Expr::FnCall(call, _) if asks_type(expr) => path_of(&call.args[0]),
         expr => path_of(expr),
     }
+}
+
+fn asks_type(expr: &Expr) -> bool {
+    matches!(expr, Expr::FnCall(call, _) if call.name == "type_of" && call.args.len() == 1)
 }

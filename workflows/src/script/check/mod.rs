@@ -28,6 +28,7 @@ pub use finding::{Finding, Severity};
 pub use steps::StepInput;
 
 use finding::Findings;
+pub(super) use test_names::place as place_of_function;
 
 use super::{Script, ScriptError, on_big_stack};
 use crate::steps::registry;

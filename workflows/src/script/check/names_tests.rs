@@ -64,6 +64,26 @@ fn a_function_that_would_stand_for_one_of_the_script_names_both_places() {
 }
 
 #[test]
+fn a_constant_of_the_script_is_not_another_one_in_its_tests() {
+    let body = "fn test_x() { assert(global::LIMIT > 0); }";
+    let wanted = ("replaced_constant".to_owned(), 1, None);
+    assert_eq!(told(&format!("const LIMIT = 4; {body}")), [wanted]);
+    assert_eq!(told(&format!("const MOST = 4; {body}")), []);
+}
+
+#[test]
+fn a_script_that_is_wrong_everywhere_is_told_of_in_no_time() {
+    let source = format!("fn decide(facts) {{ {} }}", "a();".repeat(50_000));
+    let found = look_over_policy("s", &source);
+    assert_eq!(found.len(), 201);
+    let last = found.iter().filter(|f| f.error.code == "too_many");
+    assert_eq!(last.count(), 1);
+    let name = "n".repeat(100_000);
+    let source = format!("fn decide(facts) {{ {name}a(); }} fn {name}b() {{ }}");
+    assert!(!look_over_policy("s", &source).is_empty());
+}
+
+#[test]
 fn calls_of_tests_are_looked_up_in_the_script_too() {
     assert_eq!(
         told("fn test_x() { assert(risky(#{ dependents: global::LIMIT })); }"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
 
-use super::{finding::Findings, functions::is_name};
+use super::{finding::Findings, functions::is_name, walk::constants_in};
 use crate::script::{Script, nearest};
 
 /// Looks the names of a file of tests over; `kinds` are the kinds of step a server knows.
@@ -30,7 +30,32 @@ pub(super) fn check(subject: &Script, tests: &Script, kinds: &[&str], findings: 
             _ => {}
         }
     }
+    check_constants(subject, tests, findings);
     check_answers(subject, tests, kinds, findings);
+}
+
+/// In a test the constants of both are one, and `decide` and `run` keep the script's: what is called directly would be
+/// given another value than they are.
+fn check_constants(subject: &Script, tests: &Script, findings: &mut Findings) {
+    let (of_subject, of_tests) = (subject.as_written(), tests.as_written());
+    let of_subject: BTreeSet<&str> = constants_in(&of_subject)
+        .map(|(name, _)| name.name.as_str())
+        .collect();
+    let taken = constants_in(&of_tests).map(|(name, _)| name);
+    for name in taken.filter(|name| of_subject.contains(name.name.as_str())) {
+        let message = format!(
+            "`{}` is a constant of `{}`, which this one would stand for in some of what is tested",
+            name.name,
+            subject.name()
+        );
+        let hint = format!(
+            "take this one out, for `global::{}` is there, or give it another name",
+            name.name
+        );
+        findings
+            .error("replaced_constant", message, name.pos)
+            .hint(hint);
+    }
 }
 
 fn check_test(name: &str, takes: usize, at: Position, findings: &mut Findings) {
@@ -157,9 +182,8 @@ fn names_used(script: &Script) -> BTreeSet<String> {
 }
 
 /// Where the name of a function is written.
-fn place(script: &Script, function: &str) -> Position {
-    let lines = (1_u16..).zip(script.source().lines());
-    for (line, text) in lines {
+pub(in crate::script) fn place(script: &Script, function: &str) -> Position {
+    for (line, text) in (1_usize..).zip(script.source().lines()) {
         let Some((before, rest)) = text.split_once("fn ") else {
             continue;
         };
@@ -167,6 +191,7 @@ fn place(script: &Script, function: &str) -> Position {
         let name = rest.trim_start().strip_prefix(function);
         if name.is_some_and(|rest| rest.trim_start().starts_with('(')) {
             let column = before.chars().count() + "fn ".len() + spaces + 1;
+            let line = u16::try_from(line).unwrap_or(u16::MAX);
             return Position::new(line, u16::try_from(column).unwrap_or(u16::MAX));
         }
     }

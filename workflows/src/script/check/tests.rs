@@ -9,7 +9,7 @@ use crate::script::shipped;
 const SOUND: &str = "#{ action: \"monitor\", reason: \"fine\" }";
 
 /// Code, what the hint says, and the script; a body alone is that of `decide` with a sound end.
-const FAULTY_POLICIES: [(&str, &str, &str); 58] = [
+const FAULTY_POLICIES: [(&str, &str, &str); 63] = [
     (
         "unknown_function",
         "did you mean `round`?",
@@ -102,6 +102,31 @@ const FAULTY_POLICIES: [(&str, &str, &str); 58] = [
         "missing_reason",
         "add `reason: …`",
         "if facts.cooling_down { return #{ action: «\"monitor\" }; }",
+    ),
+    (
+        "missing_workflow",
+        "add `workflow: …`",
+        "let d = #{ action: «\"start\", reason: \"x\" };\nreturn d;\nEND",
+    ),
+    (
+        "missing_return",
+        "end every path",
+        "«try { SOUND } catch { print(1); }\nEND",
+    ),
+    (
+        "maybe_unknown",
+        "!= ()` first",
+        "if facts.redundancy?.serving «> 1 { print(1); }",
+    ),
+    (
+        "maybe_unknown",
+        "!= ()` first",
+        "if type_of(facts.anomaly) == \"()\" { print(facts.anomaly «+ 1.0); }",
+    ),
+    (
+        "missing_return",
+        "end every path",
+        "«do { if facts.cooling_down { continue; } return SOUND; } while facts.dependents > 3;\nEND",
     ),
     (
         "missing_workflow",
@@ -270,7 +295,7 @@ const FAULTY_POLICIES: [(&str, &str, &str); 58] = [
     ("unused_variable", "call it `_x`", "let «x = facts.kind;"),
 ];
 
-const FAULTY_SCRIPTS: [(&str, &str, &str); 8] = [
+const FAULTY_SCRIPTS: [(&str, &str, &str); 10] = [
     (
         "shadowed_variable",
         "than that of line 2",
@@ -295,6 +320,16 @@ const FAULTY_SCRIPTS: [(&str, &str, &str); 8] = [
         "top_level",
         "move it into `fn decide`",
         "«print(1);\nfn decide(facts) { SOUND }",
+    ),
+    (
+        "top_level",
+        "move it into `fn decide`",
+        "«let LIMIT = 3;\nfn decide(facts) { SOUND }",
+    ),
+    (
+        "unknown_function",
+        "did you mean `floor`?",
+        "const LIMIT = «flor(3.7);\nfn decide(facts) { if facts.dependents > global::LIMIT { print(1); } SOUND }",
     ),
     ("parse", "", "fn decide(facts) {\n  let x = «;\n}"),
     (
@@ -484,6 +519,15 @@ fn a_sound_script_is_left_alone() {
         "if (facts.anomaly ?? 0.0) > 0.5 { print(1); }",
         "if type_of(facts.part) == \"string\" { print(facts.part.len()); }",
         "print(facts.redundancy?.serving);",
+        "if facts.redundancy?.serving != () { print(facts.redundancy.serving + 1); }",
+        "let n = facts.redundancy?.serving;\nif n == () { return SOUND; }\nprint(n + 1);",
+        "if type_of(facts.anomaly) == \"()\" { return SOUND; }\nprint(facts.anomaly > 0.5);",
+        "if type_of(facts.anomaly) != \"()\" { print(facts.anomaly > 0.5); }",
+        "return #{ action: \"start\", workflow: \"w\", reason: \"r\", event: #{ action: \"draining\" } };\nEND",
+        "let d = #{ action: \"start\", reason: \"x\" };\nd.workflow = \"w\";\nreturn d;\nEND",
+        "try { SOUND } catch (e) { return #{ action: \"monitor\", reason: `${e}` }; }\nEND",
+        "do { if facts.cooling_down { continue; } return SOUND; } while true;\nEND",
+        "switch facts.cooling_down { true => return SOUND, false => return SOUND }\nEND",
         "let worst = [1, 2].map(|x| x + 1).filter(|x| x > 1);\nprint(worst);",
         "let n = 0;\nfor r in facts.fps_reasons { n += 1; }\nprint(n);",
         "let last = ();\nfor r in facts.fps_reasons { if last != () { print(last.len()); } last = r; }",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::{AST, ASTNode, Expr, Position, Stmt};
+use rhai::{AST, ASTFlags, ASTNode, Expr, Ident, Position, Stmt};
 
 use super::{
     body::Env,
@@ -58,6 +58,8 @@ pub(super) fn tests(subject: &Script, tests: &Script, steps: &[StepInput]) -> Ve
         constants,
         assigned: assigned_in(&ast),
         summaries: BTreeMap::new(),
+        within_maps: 0,
+        unfinished: Vec::new(),
     };
     walker.settle(&functions_of(&ast), None, &ast);
     let kinds: Vec<&str> = steps.iter().map(|step| step.kind.as_str()).collect();
@@ -91,6 +93,10 @@ pub(super) struct Walker<'a> {
     /// Variables something is assigned to: whatever they begin as, they may become anything.
     pub(super) assigned: BTreeSet<String>,
     pub(super) summaries: BTreeMap<(String, usize), Summary>,
+    /// How many map literals the one at hand is in.
+    pub(super) within_maps: usize,
+    /// What decisions of the function at hand lack, by where they begin.
+    pub(super) unfinished: Vec<(Position, decision::Missing)>,
 }
 
 struct Function {
@@ -116,6 +122,8 @@ fn look_over(script: &Script, entry: &Entry, steps: &[StepInput]) -> Vec<Finding
         constants: constants_of(&ast),
         assigned: assigned_in(&ast),
         summaries: BTreeMap::new(),
+        within_maps: 0,
+        unfinished: Vec::new(),
     };
     walker.settle(&bodies, Some(entry), &ast);
     walker.outside(entry, &ast);
@@ -134,6 +142,7 @@ impl Walker<'_> {
             if round == ROUNDS - 1 {
                 self.give_up(entry);
             }
+            self.initialisers(ast);
             bodies.iter().for_each(|body| self.function(body, entry));
             if self.summaries == before {
                 break;
@@ -167,6 +176,15 @@ impl Walker<'_> {
         }
     }
 
+    /// What constants are given; each sees those before it.
+    fn initialisers(&mut self, ast: &AST) {
+        let mut env = Env::default();
+        for (name, value) in constants_in(ast) {
+            let type_ = self.expr(value, &mut env);
+            env.declare(&name.name, type_, name.pos, true);
+        }
+    }
+
     fn function(&mut self, function: &Function, entry: Option<&Entry>) {
         let key = (function.name.clone(), function.takes.len());
         let Some(summary) = self.summaries.get(&key).cloned() else {
@@ -182,6 +200,10 @@ impl Walker<'_> {
         let mut answers = env.returns;
         if !flow.ends {
             answers.extend(flow.values);
+        }
+        for (decision, missing) in std::mem::take(&mut self.unfinished) {
+            let is_answered = answers.iter().any(|(_, at)| *at == decision);
+            missing.tell(is_answered, &mut self.findings);
         }
         if let Some(entry) = entry
             && entry.policy
@@ -215,7 +237,7 @@ impl Walker<'_> {
             finding.meaning(meant);
         }
         for statement in ast.statements() {
-            if !matches!(statement, Stmt::Var(..) | Stmt::Noop(_)) {
+            if !matches!(statement, Stmt::Noop(_)) && constant(statement).is_none() {
                 let message = "only constants may stand outside functions".to_owned();
                 let hint = format!("move it into `fn {}`", entry.function);
                 let at = statement.position();
@@ -254,18 +276,26 @@ fn body_of(ast: &AST, name: &str, takes: usize) -> Vec<Stmt> {
 }
 
 fn constants_of(ast: &AST) -> BTreeMap<String, Type> {
-    let constants = ast
-        .statements()
-        .iter()
-        .filter_map(|statement| match statement {
-            Stmt::Var(parts, ..) => {
-                let value = parts.1.get_literal_value(None);
-                let type_ = value.as_ref().map_or(Type::ANY, of_constant);
-                Some((parts.0.name.to_string(), type_))
-            }
-            _ => None,
-        });
+    let constants = constants_in(ast).map(|(name, value)| {
+        let value = value.get_literal_value(None);
+        let type_ = value.as_ref().map_or(Type::ANY, of_constant);
+        (name.name.to_string(), type_)
+    });
     constants.collect()
+}
+
+/// The constants outside functions. What stands there as `let` no function sees.
+pub(super) fn constants_in(ast: &AST) -> impl Iterator<Item = (&Ident, &Expr)> {
+    ast.statements().iter().filter_map(constant)
+}
+
+fn constant(statement: &Stmt) -> Option<(&Ident, &Expr)> {
+    match statement {
+        Stmt::Var(parts, flags, _) if flags.contains(ASTFlags::CONSTANT) => {
+            Some((&parts.0, &parts.1))
+        }
+        _ => None,
+    }
 }
 
 fn assigned_in(ast: &AST) -> BTreeSet<String> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Finding, Limits, Script, ScriptError, Severity, StopFlag, limited_engine, on_big_stack,
 };
-use crate::script::check::test_name_findings;
+use crate::script::check::{place_of_function, test_name_findings};
 use coverage::Cover;
 pub(super) use coverage::Watching;
 pub use coverage::{Coverage, UncoveredBranch};
@@ -296,12 +296,8 @@ fn row_name(at: usize, row: &Dynamic) -> String {
 }
 
 fn line_of(script: &Script, function: &str) -> u32 {
-    let head = format!("fn {function}(");
-    let before = script
-        .source()
-        .lines()
-        .take_while(|line| !line.contains(&head));
-    u32::try_from(before.count() + 1).unwrap_or(u32::MAX)
+    let line = place_of_function(script, function).line();
+    line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1)
 }
 
 #[cfg(test)]
