@@ -220,6 +220,7 @@ fn revision_routes() -> OpenApiRouter<App> {
         .routes(routes!(workflows::list_workflow_revisions))
         .routes(routes!(workflows::get_workflow_revision))
         .routes(routes!(workflows::activate_workflow_revision))
+        .routes(routes!(workflows::retire_workflow_revision))
         .routes(routes!(workflows::roll_back_workflow))
 }
 

@@ -75,6 +75,7 @@ const MAY: &[(&str, &str)] = &[
     ("resolve_build", "toc"),
     ("restart_run", "oe"),
     ("retire_policy_revision", "oe"),
+    ("retire_workflow_revision", "oe"),
     ("revoke_cell_token", "o"),
     ("revoke_token", "o"),
     ("roll_back_policy", "oe"),

@@ -1,22 +1,29 @@
 //! Decisions: what policies decided, and on what facts.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use workflows::model::Timestamp;
-use workflows::policy::{Guard, Stopped, explain, read_facts};
+use workflows::policy::{
+    Decided, Explained, Facts, Guard, PolicyError, Stopped, explain, read_facts,
+};
 use workflows::script::{Limits, Script, ScriptError};
 
 use super::flips::TraceStepView;
 use super::name::PageQuery;
-use super::script::refusal;
+use super::script::{for_at_most, refusal};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Path, Query};
 use crate::store::decisions::{DecisionFilter, StoppedBy, decision};
 use crate::store::{self, scripts::Scripts};
+
+/// How long an explanation may take; a policy that is watched takes longer than when it decides.
+const EXPLANATION_TAKES: Duration = Duration::from_secs(5);
 
 /// One decision, with everything that led to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -136,10 +143,10 @@ pub struct DecisionQuery {
     /// Only those that this guard kept from starting a run; `any` is whichever.
     #[param(inline)]
     pub stopped_by: Option<StoppedByQuery>,
-    /// Only those made at this moment or later.
+    /// Only those whose facts speak of this moment or a later one.
     #[param(value_type = Option<String>, format = DateTime)]
     pub from: Option<Timestamp>,
-    /// Only those made before this moment.
+    /// Only those whose facts speak of a moment before this one.
     #[param(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
     /// `next` of the page before.
@@ -237,7 +244,7 @@ pub struct ExplanationView {
     /// The answer on the recorded facts; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Value>,
-    /// Why there is none.
+    /// Why there is none; also that it takes longer to explain than anybody can wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// Whether that is what was decided then.
@@ -299,6 +306,8 @@ pub async fn get_decision(
 
 /// Why a policy decided as it did: the statements it came by, with the values they read and the ways they took, from the
 /// recorded facts and the revision that decided.
+///
+/// Where that takes longer than 5 seconds `error` says so, and the statements are those it came by until then.
 #[utoipa::path(get, path = "/api/v1/decisions/{id}/explanation", tag = "policies",
     params(("id" = String, Path)), responses((status = 200, body = ExplanationView)))]
 pub async fn explain_decision(
@@ -309,19 +318,10 @@ pub async fn explain_decision(
     let row = store::decisions::get(&app.db.read, &id).await?;
     let revision = Scripts::Policies.revision(&app.db.read, &row.policy, &row.revision);
     let source = revision.await?.source;
-    let policy = row.policy.clone();
     let facts = read_facts(&row.facts).map_err(ApiError::internal)?;
-    let explained = tokio::task::spawn_blocking(move || {
-        let script = Script::compile(&policy, &source)?;
-        Ok(explain(&script, &facts, &Limits::decision()))
-    });
-    let explained = explained.await.map_err(ApiError::internal)?;
-    let explained = explained.map_err(|error: ScriptError| refusal(&[error]))?;
+    let explained = explained(row.policy, source, facts, EXPLANATION_TAKES).await?;
     let recorded: Value = serde_json::from_str(&row.verdict).map_err(ApiError::internal)?;
-    let (answer, error) = match explained.decided {
-        Ok(decided) => (serde_json::to_value(decided.decision).ok(), None),
-        Err(error) => (None, Some(error.to_string())),
-    };
+    let (answer, error) = answer(explained.decided);
     Ok(Json(ExplanationView {
         decision: id,
         revision: row.revision,
@@ -333,9 +333,35 @@ pub async fn explain_decision(
     }))
 }
 
+async fn explained(
+    policy: String,
+    source: String,
+    facts: Facts,
+    time: Duration,
+) -> ApiResult<Explained> {
+    let explained = for_at_most(time, Limits::decision(), move |limits| {
+        let script = Script::compile(&policy, &source)?;
+        Ok(explain(&script, &facts, limits))
+    });
+    let explained = explained.await?;
+    explained.map_err(|error: ScriptError| refusal(&[error]))
+}
+
+/// What a policy answered, or why there is no answer.
+fn answer(decided: Result<Decided, PolicyError>) -> (Option<Value>, Option<String>) {
+    match decided {
+        Ok(decided) => (serde_json::to_value(decided.decision).ok(), None),
+        Err(error) if error.is_deadline() => {
+            let why = "no explanation could be made in time; this is how far it came";
+            (None, Some(format!("{why}: {error}")))
+        }
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use workflows::policy::{Facts, decide};
+    use workflows::policy::decide;
 
     use super::*;
     use crate::auth::Role;
@@ -405,5 +431,23 @@ mod tests {
             .ask("GET", "/api/v1/decisions/d2/explanation", &token, "")
             .await;
         assert_eq!(unknown.problem(404), "not_found");
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_takes_too_long_to_explain_is_not_waited_for_and_that_is_told() {
+        let slow = "fn decide(facts) { let a = []; a.pad(9_000, 1); while a == a { } }";
+        let facts = Facts::about("fan-1", "fan", Timestamp(NOW));
+        let time = Duration::from_millis(300);
+        let explained = explained("p".into(), slow.into(), facts, time)
+            .await
+            .unwrap();
+        assert!(!explained.trace.is_empty(), "how far it came");
+        let (none, error) = answer(explained.decided);
+        let error = error.unwrap();
+        assert_eq!(none, None);
+        assert!(
+            error.starts_with("no explanation could be made in time"),
+            "{error}"
+        );
     }
 }

@@ -391,6 +391,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whatever_lets_a_revision_serve_or_moves_it_is_told() {
+        let desk = Desk::open().await;
+        let old = desk.stored(json!({ "name": "p", "source": MONITOR })).await;
+        let draft = json!({ "name": "p", "source": SHIFT, "state": "draft" });
+        let new = desk.stored(draft).await;
+        desk.post(&format!("policies/p/revisions/{new}/shadow"), json!(null))
+            .await;
+        desk.stored(json!({ "name": "p", "source": SHIFT })).await;
+        let events = desk.get("events?name=policy.revision_moved").await;
+        let told = events["events"].as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|e| (&e["subject"], &e["payload"])).collect();
+        let moved = |revision: &str, state: &str| json!({ "revision": revision, "state": state, "percent": null });
+        let wanted = [
+            moved(&old, "active"),
+            moved(&new, "shadow"),
+            moved(&new, "active"),
+        ];
+        let p = json!("p");
+        let wanted: Vec<_> = wanted.iter().map(|payload| (&p, payload)).collect();
+        assert_eq!(told, wanted, "a draft moves nothing");
+        let broken = audit::first_broken(&desk.server.app.db.read).await;
+        assert_eq!(broken.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_workflow_is_drafted_activated_and_retired() {
+        let desk = Desk::open().await;
+        let stored = async |source: &str, state: &str| {
+            let body = json!({ "name": "w", "source": source, "state": state });
+            let stored = desk.post("workflows", body).await;
+            assert_eq!(stored.status, 201, "{:?}", stored.body);
+            stored.json()["revision"].as_str().unwrap().to_owned()
+        };
+        let serving = stored("fn run(event) { event }", "active").await;
+        let draft = stored("fn run(event) { 1 }", "draft").await;
+        let retire = async |revision: &str| {
+            let path = format!("workflows/w/revisions/{revision}/retire");
+            desk.post(&path, json!(null)).await
+        };
+        assert_eq!(retire(&draft).await.json()["state"], "retired");
+        assert_eq!(retire(&serving).await.problem(409), "revision_state");
+        let events = desk.get("events?name=workflow.revision_moved").await;
+        let told = events["events"].as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|e| &e["payload"]["state"]).collect();
+        assert_eq!(told, ["active", "retired"]);
+    }
+
+    #[tokio::test]
     async fn a_policy_whose_tests_break_the_budget_of_a_decision_is_refused() {
         let desk = Desk::open().await;
         let source = "fn decide(facts) { let n = 0; while n < 200_000 { n += 1; } \

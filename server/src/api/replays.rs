@@ -1,13 +1,20 @@
 //! Replays: what a draft would have decided on recorded facts, a page of recorded decisions at a time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
-use workflows::policy::{Flip, Recorded, Replayed, replay};
-use workflows::script::{Limits, Script};
+use workflows::policy::{Answered, Flip, Recorded, Replayed, Reply, replay};
+use workflows::script::{Limits, Panicked, Script};
 
-use super::flips::{AssetFlipsView, FlipView, PairView, Sources, difference};
-use super::script::{refusal, sound};
+use super::flips::{
+    AssetFlipsView, DIFFERENCES, DIFFERENCES_TAKE, FlipPair, FlipView, PairView, Sources, parted,
+    shown, told_first,
+};
+use super::script::{Turns, in_time, refusal, sound};
 use crate::app::App;
 use crate::auth;
 use crate::error::{ApiError, ApiResult};
@@ -19,8 +26,9 @@ use crate::store::{Page, scripts::Scripts};
 const PAGE: u64 = 5_000;
 /// Recorded decisions of one page at most: what a few seconds and some tens of megabytes are enough for.
 const MAX_PAGE: u64 = 20_000;
-/// Flips of one page whose first difference is told, if not said, and at most.
-const DIFFERENCES: usize = 20;
+/// How long the decisions of one page may take; what is not decided by then is left to the next.
+const PAGE_TAKES: Duration = Duration::from_secs(20);
+/// Flips of one page whose first difference is told at most.
 const MAX_DIFFERENCES: usize = 500;
 /// Decisions that cannot be read and are told one by one.
 const UNREADABLE: usize = 20;
@@ -49,7 +57,8 @@ pub struct NewReplay {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 20_000)]
     pub limit: Option<u64>,
-    /// Of how many flips the first difference is told, at most 500; 20 if not said.
+    /// Of how many flips the first difference is told, at most 500; 20 if not said. The first five of each pair of
+    /// answers come before the others.
     #[serde(default)]
     #[schema(maximum = 500)]
     pub differences: Option<usize>,
@@ -65,7 +74,7 @@ pub struct ReplayPage {
     /// How many recorded decisions there are in all; on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<i64>,
-    /// How many of them this page has.
+    /// How many of them this page has: fewer than were asked for where these took 20 seconds.
     decisions: u64,
     /// How many of these the draft would have made otherwise.
     flipped: u64,
@@ -83,7 +92,7 @@ pub struct ReplayPage {
     operations: OperationsView,
     /// Every flip of this page, in the order the decisions were made.
     flips: Vec<FlipView>,
-    /// Where the replay goes on.
+    /// Where the replay goes on; also where its time was up.
     next: Option<String>,
 }
 
@@ -137,6 +146,9 @@ impl OperationsView {
 
 /// Ask a draft about recorded decisions: which flip, on which assets, and where the two first part. Starts nothing and
 /// keeps nothing; go on with `next` until there is none.
+///
+/// Each decision has the second it has where it counts, and fails with `limit.deadline` after that. A page has 20
+/// seconds, and 5 more for the differences; whatever it has by then is answered.
 #[utoipa::path(post, path = "/api/v1/policies/{name}/replays", tag = "policies",
     params(("name" = String, Path)), request_body = NewReplay,
     responses((status = 200, body = ReplayPage)))]
@@ -168,12 +180,14 @@ pub async fn replay_policy(
     if total == Some(0) {
         has_a_policy(&app, &name).await?;
     }
-    let recorded = decisions::recorded(&app.db.read, span, page).await?;
-    let last = recorded.last().map(|r| r.decision.clone());
-    let next = last.filter(|_| recorded.len() as u64 == limit);
-    let (replayed, recorded) = on_all_cores(draft.clone(), recorded).await?;
+    let recorded = Arc::new(decisions::recorded(&app.db.read, span, page).await?);
+    let replayed = on_all_cores(&draft, &recorded, PAGE_TAKES).await?;
+    let asked = &recorded[..recorded.len().min(replayed.decisions as usize)];
+    let is_last = asked.len() == recorded.len() && (recorded.len() as u64) < limit;
+    let next = asked.last().filter(|_| !is_last);
+    let next = next.map(|r| r.decision.clone());
     let told = body.differences.unwrap_or(DIFFERENCES).min(MAX_DIFFERENCES);
-    let flips = with_differences(&app, &draft, &replayed, recorded, told).await?;
+    let flips = with_differences(&app, &draft, &replayed, asked, told).await?;
     Ok(Json(ReplayPage {
         total,
         flips,
@@ -215,66 +229,97 @@ async fn draft(app: &App, name: &str, body: &NewReplay) -> ApiResult<Script> {
     Script::compile(name, &source).map_err(|error| refusal(&[error]))
 }
 
-/// Replays in as many pieces as there are cores; gives back what was recorded, in its order.
+/// Asks on as many threads as there are cores, for so long at most. What is answered behind the first decision that is
+/// not, is left out: whoever goes on there asks about it again.
 async fn on_all_cores(
-    draft: Script,
-    mut recorded: Vec<Recorded>,
-) -> ApiResult<(Replayed, Vec<Recorded>)> {
+    draft: &Script,
+    recorded: &Arc<Vec<Recorded>>,
+    time: Duration,
+) -> ApiResult<Replayed> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let size = recorded.len().div_ceil(cores).max(1);
-    let mut pieces = Vec::new();
-    while !recorded.is_empty() {
-        let rest = recorded.split_off(size.min(recorded.len()));
-        let (draft, piece) = (draft.clone(), std::mem::replace(&mut recorded, rest));
-        pieces.push(tokio::task::spawn_blocking(move || {
-            (replay(&draft, &piece, &Limits::decision()), piece)
-        }));
+    let next = Arc::new(AtomicUsize::new(0));
+    let ask = |_| {
+        let (draft, recorded, next) = (draft.clone(), recorded.clone(), next.clone());
+        move |turns: &Turns| ask_in_turn(&draft, &recorded, &next, turns)
+    };
+    let threads: Vec<_> = (0..cores).map(ask).collect();
+    let mut replies: Vec<Option<Reply>> = vec![None; recorded.len()];
+    for told in in_time(time, threads).await? {
+        for (n, reply) in told.map_err(ApiError::internal)? {
+            replies[n] = Some(reply);
+        }
+    }
+    // The first one took all the time there is, and would do so whenever it is asked about again.
+    if let Some(one) = recorded.first()
+        && replies[0].is_none()
+    {
+        replies[0] = Some(Answered::not_in_time(one));
     }
     let mut replayed = Replayed::default();
-    for piece in pieces {
-        let (part, asked) = piece.await.map_err(ApiError::internal)?;
-        replayed.extend(part);
-        recorded.extend(asked);
+    for (one, reply) in recorded.iter().zip(replies) {
+        let Some(reply) = reply else { break };
+        replayed.add(one, reply);
     }
-    Ok((replayed, recorded))
+    Ok(replayed)
 }
 
-/// The flips with, for the first of them, the statement in which the draft parts from the revision that decided.
+/// Asks about the next decision nobody was asked about yet, again and again; tells which, and what came of each.
+fn ask_in_turn(
+    draft: &Script,
+    recorded: &[Recorded],
+    next: &AtomicUsize,
+    turns: &Turns,
+) -> Result<Vec<(usize, Reply)>, Panicked> {
+    let mut taken = Vec::new();
+    let one_more = std::iter::from_fn(|| {
+        if !turns.begin() {
+            return None;
+        }
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        let one = recorded.get(n)?;
+        taken.push(n);
+        Some(one)
+    });
+    let replies = replay(draft, one_more, turns.limits())?;
+    Ok(taken.into_iter().zip(replies).collect())
+}
+
+/// The flips with, for some of them, the statement in which the draft parts from the revision that decided.
 async fn with_differences(
     app: &App,
     draft: &Script,
     replayed: &Replayed,
-    recorded: Vec<Recorded>,
+    asked: &[Recorded],
     told: usize,
 ) -> ApiResult<Vec<FlipView>> {
     let mut scripts = Sources::default();
     let mut pairs = Vec::new();
-    let mut recorded = recorded.into_iter();
-    for flip in replayed.flips.iter().take(told) {
+    let mut asked = asked.iter();
+    let flips = replayed.flips.iter();
+    let answers = flips.map(|flip| (flip.before.to_string(), flip.after.to_string()));
+    for at in told_first(answers, told) {
+        let flip = &replayed.flips[at];
         let before = scripts.get(app, draft.name(), &flip.revision).await?;
-        let facts = recorded.find(|r| r.decision == flip.decision);
-        pairs.push(before.zip(facts.map(|r| r.facts)));
+        let facts = asked.find(|r| r.decision == flip.decision);
+        let facts = facts.map(|r| r.facts.clone());
+        pairs.push((at, FlipPair::of(before, Some(draft.clone()), facts)));
     }
-    let after = draft.clone();
-    let parted = tokio::task::spawn_blocking(move || {
-        let part = |pair: Option<(Script, String)>| {
-            pair.and_then(|(before, facts)| difference(&before, &after, &facts))
-        };
-        pairs.into_iter().map(part).collect::<Vec<_>>()
-    });
-    let parted = parted.await.map_err(ApiError::internal)?;
-    let parted = parted.into_iter().chain(std::iter::repeat_with(|| None));
-    let flip = |(flip, first_difference): (&Flip, _)| FlipView {
-        decision: flip.decision.clone(),
-        asset: flip.asset.clone(),
-        at: flip.at,
-        role: "replay".to_owned(),
-        before_revision: flip.revision.clone(),
-        before: flip.before.to_string(),
-        after: flip.after.to_string(),
-        first_difference,
+    let mut parted = parted(pairs, DIFFERENCES_TAKE).await?;
+    let flip = |(at, flip): (usize, &Flip)| {
+        let (first_difference, no_difference) = shown(parted.remove(&at));
+        FlipView {
+            decision: flip.decision.clone(),
+            asset: flip.asset.clone(),
+            at: flip.at,
+            role: "replay".to_owned(),
+            before_revision: flip.revision.clone(),
+            before: flip.before.to_string(),
+            after: flip.after.to_string(),
+            first_difference,
+            no_difference,
+        }
     };
-    Ok(replayed.flips.iter().zip(parted).map(flip).collect())
+    Ok(replayed.flips.iter().enumerate().map(flip).collect())
 }
 
 fn view(policy: String, draft: &Script, replayed: Replayed) -> ReplayPage {
@@ -427,6 +472,77 @@ mod tests {
             (&pages[0]["total"], &pages[0]["decisions"]),
             (&json!(24), &json!(24))
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_rare_flip_behind_many_of_another_kind_is_told_with_its_statement() {
+        let server = TestServer::with(&[]).await;
+        record(&server.app, 100).await;
+        let rule = "fn decide(facts) {\n    if facts.asset == \"fan-99\" {\n        \
+                    return #{ action: \"shift_bandwidth\", reason: \"rare\" };\n    }\n";
+        let draft = policy(0.8).replace("fn decide(facts) {\n", rule);
+        let (_, pages) = all_pages(&server, json!({ "source": draft })).await;
+        let flips = pages[0]["flips"].as_array().unwrap();
+        let rare = flips.last().unwrap();
+        assert_eq!(rare["after"], "shift_bandwidth");
+        assert_eq!(rare["first_difference"]["after"]["line"], 2, "{rare}");
+        let (told, not_told): (Vec<_>, Vec<_>) = flips
+            .iter()
+            .partition(|flip| flip["first_difference"].is_object());
+        assert_eq!(told.len(), DIFFERENCES);
+        assert!(not_told.len() > 5, "{}", not_told.len());
+        for flip in not_told {
+            assert_eq!(flip["no_difference"], "one_of_many");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_draft_that_takes_too_long_fails_as_it_would_where_it_counts() {
+        let server = TestServer::with(&[]).await;
+        record(&server.app, 2).await;
+        // Few operations, each of which compares thousands of items.
+        let slow = "fn decide(facts) {\n    let a = [];\n    a.pad(9_000, 1);\n    while a == a { }\n    \
+                    #{ action: \"monitor\", reason: \"never\" }\n}\n";
+        let body = json!({ "source": slow, "differences": 0 });
+        let (flipped, pages) = all_pages(&server, body).await;
+        assert_eq!(flipped.len(), 2);
+        for flip in pages[0]["flips"].as_array().unwrap() {
+            assert_eq!(flip["after"], "failed limit.deadline");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_not_asked_in_time_is_left_to_the_next_page_and_every_page_gets_on() {
+        let source = r#"fn decide(facts) {
+            if facts.dependents == 5 { let a = []; a.pad(9_000, 1); while a == a { } }
+            #{ action: "shift_bandwidth", reason: "so" }
+        }"#;
+        let draft = Script::compile("p", source).unwrap();
+        let recorded = (0..10).map(|n| {
+            let mut facts = Facts::about("fan-1", "fan", Timestamp(NOW));
+            facts.dependents = n;
+            Recorded {
+                decision: format!("{n:02}"),
+                asset: facts.asset.clone(),
+                at: facts.at,
+                revision: "sha256:0".into(),
+                facts: serde_json::to_string(&facts).unwrap(),
+                verdict: r#"{"action":"monitor","reason":"ok"}"#.into(),
+            }
+        });
+        let recorded: Vec<Recorded> = recorded.collect();
+        let ask = async |from: usize| {
+            let page = Arc::new(recorded[from..].to_vec());
+            let asked = on_all_cores(&draft, &page, Duration::from_millis(500)).await;
+            asked.unwrap()
+        };
+        let first = ask(0).await;
+        assert_eq!((first.decisions, first.flips.len()), (5, 5));
+        let second = ask(5).await;
+        assert!(second.decisions > 0, "it would be asked about for ever");
+        assert_eq!(second.flips[0].decision, "05");
+        assert_eq!(second.flips[0].after.to_string(), "failed limit.deadline");
+        assert_eq!(ask(6).await.decisions, 4);
     }
 
     #[tokio::test]

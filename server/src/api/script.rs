@@ -1,14 +1,17 @@
 //! What policies and workflows have in common: their revisions, on the wire and through the door.
 
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use workflows::model::Timestamp;
-use workflows::policy::RevisionState;
+use workflows::policy::{DECISION_TIME, RevisionState};
 use workflows::script::{
     Finding, Limits, Script, ScriptError, Severity, StepInput, StopFlag, StopReason, TestReport,
     look_over_policy, look_over_workflow, run_tests, workflow_name_findings,
@@ -23,6 +26,8 @@ use crate::store::{self, scripts::Revision, scripts::Scripts};
 
 /// How long the tests that come with a script may take together.
 const TESTS_TAKE: Duration = Duration::from_secs(20);
+/// How often somebody looks whether decisions asked for again take longer than they may.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One version of a script.
 #[derive(Debug, Serialize, ToSchema)]
@@ -325,6 +330,7 @@ pub(super) async fn put(
         stored = sort
             .move_to(&tx, now, &name, &stored.digest, to, None)
             .await?;
+        tell_moved(&tx, now, sort, &name, &place(&stored)).await?;
         verb = "activate";
     }
     let verb = format!("{verb}_{}", sort.noun());
@@ -371,6 +377,120 @@ pub(super) async fn for_at_most<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(move || work(&limits)).await;
     late.abort();
     done.map_err(ApiError::internal)
+}
+
+/// Has decisions made again on threads for such work, a thread for each piece of it; gives what came of the pieces.
+///
+/// All are stopped when they have had this time together, and when nobody waits for them any more.
+pub(super) async fn in_time<T, W>(time: Duration, pieces: Vec<W>) -> ApiResult<Vec<T>>
+where
+    T: Send + 'static,
+    W: FnOnce(&Turns) -> T + Send + 'static,
+{
+    let mut watch = Watch(Vec::new());
+    let begin = |piece: W| {
+        let turns = Arc::new(Turns::new());
+        watch.0.push(turns.clone());
+        tokio::task::spawn_blocking(move || piece(&turns))
+    };
+    let begun: Vec<_> = pieces.into_iter().map(begin).collect();
+    let mut all = pin!(try_join_all(begun));
+    loop {
+        match tokio::time::timeout(LOOK_EVERY, all.as_mut()).await {
+            Ok(done) => return done.map_err(ApiError::internal),
+            Err(_) => watch.look(time),
+        }
+    }
+}
+
+/// Pieces of work that are stopped when this is dropped.
+struct Watch(Vec<Arc<Turns>>);
+
+impl Watch {
+    fn look(&self, time: Duration) {
+        let first = self.0.iter().filter_map(|turns| turns.first_began()).min();
+        let over = first.is_some_and(|first| first.elapsed() > time);
+        for turns in &self.0 {
+            if over {
+                turns.end();
+            } else {
+                turns.look();
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|turns| turns.end());
+    }
+}
+
+/// Decisions that are made one after the other, each in the time it has where it counts.
+pub(super) struct Turns {
+    limits: Limits,
+    stop: StopFlag,
+    /// When the first began, and when the latest did.
+    began: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let stop = StopFlag::default();
+        Self {
+            limits: Limits::decision().stopped_by(stop.clone()),
+            stop,
+            began: Mutex::default(),
+        }
+    }
+
+    /// The limits of each.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The next one begins and has all the time again; `false` where there is no time for another.
+    pub(super) fn begin(&self) -> bool {
+        let mut began = self.began();
+        if self.is_over() {
+            return false;
+        }
+        let now = Instant::now();
+        let first = began.map_or(now, |(first, _)| first);
+        *began = Some((first, now));
+        self.stop.lower();
+        true
+    }
+
+    /// Whether there is no time any more; what was at work then may have been stopped by that.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.raised() == Some(StopReason::GivenUp)
+    }
+
+    fn first_began(&self) -> Option<Instant> {
+        self.began().map(|(first, _)| first)
+    }
+
+    fn look(&self) {
+        // Raised under the lock, so that it cannot hit the one that has just begun.
+        let began = self.began();
+        if began.is_some_and(|(_, latest)| latest.elapsed() > DECISION_TIME) {
+            self.stop.raise(StopReason::UsedUp);
+        }
+    }
+
+    fn end(&self) {
+        // Under the lock and in place of any other reason, so that the next one to begin does not lower it.
+        let _began = self.began();
+        if !self.is_over() {
+            self.stop.lower();
+            self.stop.raise(StopReason::GivenUp);
+        }
+    }
+
+    fn began(&self) -> MutexGuard<'_, Option<(Instant, Instant)>> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn refuse_failing(name: &str, report: &TestReport) -> ApiResult<()> {
@@ -445,11 +565,7 @@ pub(super) async fn move_revision(
         RevisionState::Active => format!("activate_{}", sort.noun()),
         _ => format!("move_{}", sort.noun()),
     };
-    let detail = json!({
-        "revision": moved.digest,
-        "state": moved.state,
-        "percent": moved.percent,
-    });
+    let detail = place(&moved);
     tell(app, &tx, sort, who, (&verb, step.name, detail)).await?;
     tx.commit().await?;
     Ok(Json(moved.into()))
@@ -479,11 +595,74 @@ async fn tell(
     tx: &store::DatabaseTransaction,
     sort: Scripts,
     who: &Principal,
-    (verb, name, detail): (&str, &str, serde_json::Value),
+    (verb, name, detail): (&str, &str, Value),
 ) -> ApiResult<()> {
     let now = app.now_ms();
-    let event = format!("{}.revision_moved", sort.noun());
-    store::events::record(tx, now, &event, name, &detail).await?;
+    tell_moved(tx, now, sort, name, &detail).await?;
     store::audit::record(tx, now, &who.subject, verb, name, &detail).await?;
     Ok(())
+}
+
+async fn tell_moved(
+    tx: &store::DatabaseTransaction,
+    now: i64,
+    sort: Scripts,
+    name: &str,
+    detail: &Value,
+) -> ApiResult<()> {
+    let event = format!("{}.revision_moved", sort.noun());
+    store::events::record(tx, now, &event, name, detail).await?;
+    Ok(())
+}
+
+/// Which revision stands where.
+fn place(revision: &Revision) -> Value {
+    json!({
+        "revision": revision.digest,
+        "state": revision.state,
+        "percent": revision.percent,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_decision_has_the_time_it_has_on_a_server_and_all_have_a_bound() {
+        // Waits for the flag as a script does, which looks at it from time to time.
+        let wait = |turns: &Turns| {
+            let stop = turns.limits().stop.clone().expect("a flag");
+            while stop.raised().is_none() {
+                std::thread::yield_now();
+            }
+            stop.raised()
+        };
+        let began = Instant::now();
+        let work = move |turns: &Turns| {
+            let first = turns.begin().then(|| wait(turns)).flatten();
+            let second = turns.begin().then(|| wait(turns)).flatten();
+            (first, second, turns.begin())
+        };
+        let time = DECISION_TIME * 2;
+        let done = in_time(time, vec![work]).await.unwrap();
+        let wanted = (Some(StopReason::UsedUp), Some(StopReason::GivenUp), false);
+        assert_eq!(done, [wanted]);
+        assert!(began.elapsed() >= time);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_no_work_behind() {
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let work = move |turns: &Turns| {
+            while turns.begin() {
+                std::thread::yield_now();
+            }
+            let _ = ended.send(());
+        };
+        let asked = in_time(Duration::from_secs(600), vec![work]);
+        let gone = tokio::time::timeout(Duration::from_millis(20), asked).await;
+        assert!(gone.is_err(), "it would have gone on");
+        end.await.expect("the work has ended");
+    }
 }

@@ -126,15 +126,21 @@ pub async fn get_workflow_revision(
 pub async fn activate_workflow_revision(
     app: App,
     who: auth::Engineer,
-    Path((name, digest)): Path<(String, String)>,
+    Path(revision): Path<(String, String)>,
 ) -> ApiResult<Json<ScriptView>> {
-    let step = Move {
-        name: &name,
-        digest: &digest,
-        to: RevisionState::Active,
-        percent: None,
-    };
-    script::move_revision(&app, SORT, &who.0, step).await
+    move_to(&app, &who, &revision, RevisionState::Active).await
+}
+
+/// Retire a revision; it is kept, and runs pinned to it go on. The one that serves cannot be retired.
+#[utoipa::path(post, path = "/api/v1/workflows/{name}/revisions/{digest}/retire", tag = "runs",
+    params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 200, body = ScriptView)))]
+pub async fn retire_workflow_revision(
+    app: App,
+    who: auth::Engineer,
+    Path(revision): Path<(String, String)>,
+) -> ApiResult<Json<ScriptView>> {
+    move_to(&app, &who, &revision, RevisionState::Retired).await
 }
 
 /// Let the revision serve again that served last, and that nobody rolled back from.
@@ -146,4 +152,19 @@ pub async fn roll_back_workflow(
     Path(name): Path<String>,
 ) -> ApiResult<Json<RolledBack>> {
     script::roll_back(&app, SORT, &who.0, &name).await
+}
+
+async fn move_to(
+    app: &App,
+    who: &auth::Engineer,
+    (name, digest): &(String, String),
+    to: RevisionState,
+) -> ApiResult<Json<ScriptView>> {
+    let step = Move {
+        name,
+        digest,
+        to,
+        percent: None,
+    };
+    script::move_revision(app, SORT, &who.0, step).await
 }

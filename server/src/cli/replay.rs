@@ -87,6 +87,8 @@ struct Flip {
     before: String,
     after: String,
     first_difference: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_difference: Option<String>,
 }
 
 /// All pages together.
@@ -310,13 +312,14 @@ impl Report {
         vec![format!("most on: {}{more}", named.join(", "))]
     }
 
-    /// The first flip of each pair, with the statement in which the two part.
+    /// The first flip of each pair with the statement in which the two part, or why no statement is told.
     fn flip_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for pair in self.pairs.iter().take(SHOWN) {
             let of_pair = |f: &&Flip| f.before == pair.before && f.after == pair.after;
-            let told = self.flips.iter().filter(of_pair);
-            let Some(flip) = told.clone().find(|f| f.first_difference.is_some()) else {
+            let mut of_pair = self.flips.iter().filter(of_pair);
+            let told = of_pair.clone().find(|f| f.first_difference.is_some());
+            let Some(flip) = told.or_else(|| of_pair.next()) else {
                 continue;
             };
             lines.push(String::new());
@@ -324,10 +327,12 @@ impl Report {
                 "{} → {}, first on {} at {}:",
                 pair.before, pair.after, flip.asset, flip.at
             ));
-            if let Some(difference) = &flip.first_difference {
-                lines.push(statement("  was  ", &difference["before"]));
-                lines.push(statement("  now  ", &difference["after"]));
-            }
+            let Some(difference) = &flip.first_difference else {
+                lines.push(format!("  {}", why_none(flip.no_difference.as_deref())));
+                continue;
+            };
+            lines.push(statement("  was  ", &difference["before"]));
+            lines.push(statement("  now  ", &difference["after"]));
         }
         lines
     }
@@ -359,6 +364,16 @@ impl Report {
             ));
         }
         lines
+    }
+}
+
+/// Why the statement in which two revisions part is not told.
+fn why_none(reason: Option<&str>) -> &'static str {
+    match reason {
+        Some("not_in_time") => "where they part was not found in time",
+        Some("none_found") => "all statements that are kept are alike",
+        Some("unreadable") => "the facts cannot be read, or the revision that decided is gone",
+        _ => "where they part was not looked for: too many others flip",
     }
 }
 
@@ -442,6 +457,22 @@ mod tests {
             assert!(lines.contains(wanted), "{wanted}\n---\n{lines}");
         }
         assert_eq!(Tally::default().into_report().lines().len(), 1);
+    }
+
+    #[test]
+    fn a_flip_whose_statement_is_not_told_says_why() {
+        let mut page = page(None);
+        page.flips[0].first_difference = None;
+        page.flips[0].no_difference = Some("not_in_time".to_owned());
+        let mut tally = Tally::default();
+        tally.add(page);
+        let report = tally.into_report();
+        let lines = report.lines().join("\n");
+        let wanted = "monitor → start w, first on fan-1 at 2026-01-01T00:00:00.000Z:\n  \
+                      where they part was not found in time";
+        assert!(lines.contains(wanted), "{lines}");
+        let flip = serde_json::to_value(&report.flips[0]).expect("JSON");
+        assert_eq!(flip["no_difference"], "not_in_time");
     }
 
     #[test]

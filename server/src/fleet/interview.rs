@@ -6,16 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use workflows::policy::{Asked, Facts, Panel, PolicyError, Seat};
+use workflows::policy::{Asked, DECISION_TIME, Facts, Panel, PolicyError, Seat};
 use workflows::script::{Limits, Script, StopFlag, StopReason, on_big_stack};
 
 use crate::app::App;
 use crate::store::StoreError;
 use crate::store::scripts::{Revision, Scripts, Standing};
 
-/// How long one revision may think about one asset. Operations bound it first, unless each of them copies a lot.
-const DECISION_TIME: Duration = Duration::from_secs(1);
-/// How often somebody looks whether it takes longer.
+/// How often somebody looks whether a revision takes longer about one asset than a decision may.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 type Question = (Facts, oneshot::Sender<(Asked, Duration)>);
@@ -37,7 +35,7 @@ impl Interview {
         tokio::task::spawn_blocking(move || {
             let told = on_big_stack(move || {
                 let limits = Limits::decision().stopped_by(begun.stop.clone());
-                let mut panel = panel(&standing, &limits);
+                let mut panel = panel(&standing, &limits, || begun.begin());
                 while let Ok((facts, answer)) = asked.recv() {
                     let began = Instant::now();
                     let told = panel.ask(&facts, || begun.begin());
@@ -74,7 +72,7 @@ impl Interview {
 
 impl Drop for Interview {
     fn drop(&mut self) {
-        self.patience.stop.raise(StopReason::GivenUp);
+        self.patience.give_up();
     }
 }
 
@@ -88,6 +86,10 @@ struct Patience {
 impl Patience {
     fn begin(&self) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody looks any more, so whoever would begin now is stopped at once.
+        if self.stop.raised() == Some(StopReason::GivenUp) {
+            return;
+        }
         *since = Some(Instant::now());
         self.stop.lower();
     }
@@ -99,10 +101,19 @@ impl Patience {
             self.stop.raise(StopReason::UsedUp);
         }
     }
+
+    fn give_up(&self) {
+        // Under the lock and in place of any other reason, so that the next one to begin does not lower it.
+        let _since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stop.lower();
+        self.stop.raise(StopReason::GivenUp);
+    }
 }
 
-fn panel(standing: &Standing, limits: &Limits) -> Panel {
+/// The revisions, ready to be asked; `next` is called before the constants of each are worked out.
+fn panel(standing: &Standing, limits: &Limits, next: impl Fn()) -> Panel {
     let seat = |revision: &Revision| {
+        next();
         let script = Script::compile(&revision.name, &revision.source);
         Seat::new(&revision.digest, script.map_err(PolicyError::from), limits)
     };
@@ -112,5 +123,23 @@ fn panel(standing: &Standing, limits: &Limits) -> Panel {
         last_good: standing.last_good.as_ref().map(seat),
         canary: canary.map(|revision| (seat(revision), revision.percent.unwrap_or(0))),
         shadow: standing.shadow.as_ref().map(seat),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_given_up_is_stopped_whoever_begins_next() {
+        let patience = Patience::default();
+        patience.begin();
+        patience.stop.raise(StopReason::UsedUp);
+        patience.begin();
+        assert_eq!(patience.stop.raised(), None, "all the time again");
+        patience.stop.raise(StopReason::UsedUp);
+        patience.give_up();
+        patience.begin();
+        assert_eq!(patience.stop.raised(), Some(StopReason::GivenUp));
     }
 }

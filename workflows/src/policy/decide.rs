@@ -1,6 +1,7 @@
 //! Asks a policy about one asset.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rhai::{
     Caches, Dynamic, Engine, EvalAltResult, EvalContext, Expr, GlobalRuntimeState, Position, Scope,
@@ -10,6 +11,14 @@ use rhai::{
 use super::given::Given;
 use super::{Decision, DecisionError, Facts};
 use crate::script::{Limits, Meter, Script, ScriptError, metered_engine, on_big_stack, value};
+
+/// How long a decision may take. Operations bound it first, unless each of them copies a lot.
+///
+/// There is no clock in here: whoever asks raises the flag of the limits.
+pub const DECISION_TIME: Duration = Duration::from_secs(1);
+
+/// The code of a decision that was stopped because its time was up.
+pub(super) const DEADLINE: &str = "limit.deadline";
 
 /// A decision and what it took.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +64,12 @@ impl PolicyError {
             Self::Value { .. } => "type",
             Self::Decision { .. } => "invalid_decision",
         }
+    }
+
+    /// Whether it was stopped because its time was up.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        self.code() == DEADLINE
     }
 }
 

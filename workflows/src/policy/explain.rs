@@ -29,6 +29,9 @@ const VALUES: usize = 32;
 const ITEMS: usize = 32;
 const LEVELS: usize = 4;
 
+/// Values kept of one step altogether, those within arrays and maps among them.
+const PIECES: usize = 1_024;
+
 /// Characters kept of a text.
 const TEXT_CHARS: usize = 256;
 
@@ -41,6 +44,14 @@ pub struct Explained {
     pub trace: Vec<TraceStep>,
     /// Steps left out between the first and the last kept, because there were too many.
     pub left_out: u64,
+}
+
+impl Explained {
+    /// Whether its time was up before it came to its end, so that nobody knows what would have come next.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.decided.as_ref().is_err_and(PolicyError::is_deadline)
+    }
 }
 
 /// A statement that ran.
@@ -112,16 +123,23 @@ fn explain_here(script: &Script, facts: &Facts, limits: &Limits) -> Explained {
 /// The first step in which two explanations differ, by what it is or says, by the way it took or by its values.
 ///
 /// Where a statement stands does not count: a rule that moved is the same rule. Where every step is alike and the
-/// decisions are not, the last steps are what differs, for they answered.
+/// decisions are not, the last steps are what differs, for they answered. Where steps were left out, or the time was
+/// up, only those before are compared: what is alike until there parts later, if it does, and nobody can tell where.
 #[must_use]
 pub fn first_difference(a: &Explained, b: &Explained) -> Option<Difference> {
     let longer = a.trace.len().max(b.trace.len());
-    for index in 0..longer {
+    let known = comparable(a).min(comparable(b));
+    let cut_off = a.is_cut_off() || b.is_cut_off();
+    for index in 0..longer.min(known) {
         let (before, after) = (a.trace.get(index), b.trace.get(index));
-        let same = before.is_some_and(|before| after.is_some_and(|after| alike(before, after)));
+        let both = before.zip(after);
+        let same = both.is_some_and(|(before, after)| alike(before, after, cut_off));
         if !same {
             return Some(difference(before, after));
         }
+    }
+    if known < usize::MAX {
+        return None;
     }
     let answered = |e: &Explained| {
         e.decided
@@ -132,8 +150,23 @@ pub fn first_difference(a: &Explained, b: &Explained) -> Option<Difference> {
     (answered(a) != answered(b)).then(|| difference(a.trace.last(), b.trace.last()))
 }
 
-fn alike(a: &TraceStep, b: &TraceStep) -> bool {
-    (a.what, &a.text, a.taken, &a.values) == (b.what, &b.text, b.taken, &b.values)
+/// How many steps from the beginning are known. Where the whole way is, there is no bound: that nothing follows the
+/// last step is known too.
+fn comparable(explained: &Explained) -> usize {
+    if explained.left_out > 0 {
+        FIRST_STEPS
+    } else if explained.is_cut_off() {
+        explained.trace.len()
+    } else {
+        usize::MAX
+    }
+}
+
+/// Whether two steps are alike. Where one was cut off in a condition, that had gone neither way yet.
+fn alike(a: &TraceStep, b: &TraceStep, cut_off: bool) -> bool {
+    let undecided = cut_off && (a.taken.is_none() || b.taken.is_none());
+    (a.what, &a.text, &a.values) == (b.what, &b.text, &b.values)
+        && (undecided || a.taken == b.taken)
 }
 
 fn difference(before: Option<&TraceStep>, after: Option<&TraceStep>) -> Difference {
@@ -197,14 +230,18 @@ impl Steps {
 
     fn step(&self, site: &Site, context: Option<&EvalContext>) -> TraceStep {
         let reads = site.reads.iter().take(VALUES);
-        let values = reads.filter_map(|read| Some((read.text.clone(), self.value(read, context)?)));
+        let mut left = PIECES;
+        let value = |read: &Read| {
+            let value = self.value(read, context, &mut left)?;
+            Some((read.text.clone(), value))
+        };
         TraceStep {
             line: site.line(),
             column: site.column(),
             what: site.what,
             text: self.text(site),
             taken: None,
-            values: values.collect(),
+            values: reads.filter_map(value).collect(),
         }
     }
 
@@ -214,12 +251,12 @@ impl Steps {
         line.cloned().unwrap_or_default()
     }
 
-    fn value(&self, read: &Read, context: Option<&EvalContext>) -> Option<Value> {
+    fn value(&self, read: &Read, context: Option<&EvalContext>, left: &mut usize) -> Option<Value> {
         let root = match &read.root {
             Root::Variable(name) => context?.scope().get(name)?,
             Root::Constant(name) => self.constants.get(name)?,
         };
-        read.look(root, |value| shown(value, LEVELS))
+        read.look(root, |value| shown(value, LEVELS, left))
     }
 
     fn push(&mut self, step: TraceStep) {
@@ -247,28 +284,27 @@ impl Steps {
     }
 }
 
-/// A value as it is shown: what is too long is cut off, and how much was.
-fn shown(value: &Dynamic, levels: usize) -> Value {
+/// A value as it is shown: what is too long is cut off, and how much was. Each piece of it is taken off `left`.
+fn shown(value: &Dynamic, levels: usize, left: &mut usize) -> Value {
+    *left = left.saturating_sub(1);
+    let kept = if levels == 0 { 0 } else { ITEMS.min(*left) };
     if let Some(text) = value.read_lock::<ImmutableString>() {
-        return match text.char_indices().nth(TEXT_CHARS) {
-            Some((end, _)) => format!("{}…", &text[..end]).into(),
-            None => text.as_str().into(),
-        };
+        return cut(&text).into();
     }
     if let Some(items) = value.read_lock::<Array>() {
-        let kept = if levels == 0 { 0 } else { ITEMS };
-        let shown_items = items.iter().take(kept).map(|item| shown(item, levels - 1));
-        let mut array: Vec<Value> = shown_items.collect();
+        let items_kept = items.iter().take(kept);
+        let mut array: Vec<Value> = items_kept
+            .map(|item| shown(item, levels - 1, left))
+            .collect();
         if items.len() > kept {
             array.push(format!("… {} more", items.len() - kept).into());
         }
         return array.into();
     }
     if let Some(fields) = value.read_lock::<Map>() {
-        let kept = if levels == 0 { 0 } else { ITEMS };
-        let shown_fields = fields.iter().take(kept);
-        let mut object: serde_json::Map<String, Value> = shown_fields
-            .map(|(name, field)| (name.to_string(), shown(field, levels - 1)))
+        let fields_kept = fields.iter().take(kept);
+        let mut object: serde_json::Map<String, Value> = fields_kept
+            .map(|(name, field)| (cut(name), shown(field, levels - 1, left)))
             .collect();
         if fields.len() > kept {
             object.insert(
@@ -281,6 +317,13 @@ fn shown(value: &Dynamic, levels: usize) -> Value {
     value::from_dynamic(value).unwrap_or_else(|_| value.to_string().into())
 }
 
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TEXT_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn lock(trace: &Mutex<Trace>) -> MutexGuard<'_, Trace> {
     trace.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -290,7 +333,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{model::Timestamp, policy::decide, script::shipped};
+    use crate::{
+        model::Timestamp,
+        policy::decide,
+        script::{StopFlag, StopReason, shipped},
+    };
 
     fn told(source: &str, fps: f64, dependents: u32) -> Explained {
         let script = Script::compile("p", source).expect("compiles");
@@ -444,6 +491,68 @@ fn told(fps) {
         );
         assert_eq!(endless.decided.expect_err("a limit").code(), "limit.size");
         assert_eq!(endless.trace.len(), FIRST_STEPS + LAST_STEPS);
+    }
+
+    /// Comes by its sixth line only after far more steps than are kept from the beginning.
+    const LATE: &str = "fn decide(facts) {
+    let n = 0;
+    loop {
+        n += 1;
+        if n < 1_000 { continue; }
+        if n > 1_007 { break; }
+    }
+    #{ action: \"monitor\", reason: `${n}` }
+}";
+
+    #[test]
+    fn where_two_part_behind_steps_that_were_left_out_is_not_made_up() {
+        let one = told(LATE, 0.4, 2);
+        let other = told(&LATE.replace("1_007", "1_008"), 0.4, 2);
+        assert!(one.left_out > 0 && other.left_out > 0);
+        assert_ne!(one.decided, other.decided);
+        assert_eq!(first_difference(&one, &other), None);
+        let early = told(&LATE.replace("n += 1;", "n += 2;"), 0.4, 2);
+        let difference = first_difference(&one, &early).expect("they differ");
+        assert_eq!(difference.before.map(|s| s.line), Some(4));
+    }
+
+    #[test]
+    fn what_comes_after_a_trace_that_was_cut_off_is_not_made_up() {
+        let one = told(LATE, 0.4, 2);
+        let stop = StopFlag::default();
+        stop.raise(StopReason::UsedUp);
+        let script = Script::compile("p", LATE).expect("compiles");
+        let mut facts = Facts::about("fan-1", "fan_tray", Timestamp(0));
+        facts.fps.insert("7d".into(), 0.4);
+        facts.critical_dependents = 2;
+        let cut = explain(&script, &facts, &Limits::decision().stopped_by(stop));
+        assert!(cut.is_cut_off() && !one.is_cut_off());
+        assert!(!cut.trace.is_empty() && cut.trace.len() < FIRST_STEPS);
+        assert_eq!(first_difference(&one, &cut), None);
+        assert_eq!(first_difference(&cut, &one), None);
+    }
+
+    #[test]
+    fn of_what_is_nested_only_so_much_is_shown() {
+        let source = "fn decide(facts) {
+    let a = []; a.pad(30, 1);
+    let b = []; b.pad(30, a);
+    let c = []; c.pad(10, b);
+    if c == facts.kind { return 1; }
+    #{ action: \"monitor\", reason: `${c.len()}` }
+}";
+        let explained = told(source, 0.4, 2);
+        let step = explained
+            .trace
+            .iter()
+            .find(|s| s.line == 5)
+            .expect("a step");
+        let text = step.values["c"].to_string();
+        assert!(
+            text.matches('1').count() < 2 * PIECES,
+            "9,000 were there: {text}"
+        );
+        assert!(text.contains("… 30 more"), "{text}");
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::decide::DEADLINE;
 use super::{Decided, Decider, Decision, Facts, PolicyError};
 use crate::model::Timestamp;
-use crate::script::{Limits, Script, on_big_stack};
+use crate::script::{Limits, Panicked, Script, StopFlag, StopReason, on_big_stack};
 
 /// What came of asking a policy, reasons left out: two outcomes that differ make a flip.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,11 +32,15 @@ impl Outcome {
     pub fn of(answer: &Result<Decided, PolicyError>) -> Self {
         match answer {
             Ok(decided) => Self::from(&decided.decision),
-            Err(error) => Self {
-                action: FAILED.to_owned(),
-                workflow: Some(error.code().to_owned()),
-                event: Map::new(),
-            },
+            Err(error) => Self::failed(error.code()),
+        }
+    }
+
+    fn failed(code: &str) -> Self {
+        Self {
+            action: FAILED.to_owned(),
+            workflow: Some(code.to_owned()),
+            event: Map::new(),
         }
     }
 
@@ -124,6 +129,20 @@ pub struct Unreadable {
     pub message: String,
 }
 
+/// What a draft answered on recorded facts, beside what was decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// What was decided.
+    pub before: Outcome,
+    /// What the draft would have decided.
+    pub after: Outcome,
+    /// Operations of the draft; absent where it failed.
+    pub operations: Option<u64>,
+}
+
+/// What came of asking about a recorded decision again.
+pub type Reply = Result<Answered, Unreadable>;
+
 /// The decisions a draft was asked about again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replayed {
@@ -171,49 +190,90 @@ pub fn read_facts(text: &str) -> Result<Facts, serde_json::Error> {
     serde_json::from_value(facts)
 }
 
-/// Asks a draft about recorded decisions, one after the other.
-#[must_use]
-pub fn replay(draft: &Script, recorded: &[Recorded], limits: &Limits) -> Replayed {
-    let all = || {
-        let mut replayed = Replayed::default();
-        let mut decider = Decider::new(draft, limits);
-        for one in recorded {
-            replayed.ask(&mut decider, one);
-        }
-        replayed
-    };
+/// Asks a draft about recorded decisions, in the order they are given, and tells what came of each.
+///
+/// The next one is taken when the one before is answered, so that whoever bounds the time of one can begin to count
+/// anew. Where the flag of the limits says that nobody waits any more, the one at work is not told, nor any after it.
+///
+/// # Errors
+///
+/// When there is no thread for it, or the engine panics.
+pub fn replay<'a>(
+    draft: &Script,
+    recorded: impl IntoIterator<Item = &'a Recorded> + Send,
+    limits: &Limits,
+) -> Result<Vec<Reply>, Panicked> {
     // One deep stack for all of them; a thread for each would cost more than the decision.
-    on_big_stack(all).unwrap_or_else(|panic| Replayed {
-        unreadable: vec![Unreadable {
-            decision: recorded
-                .first()
-                .map_or_else(String::new, |r| r.decision.clone()),
-            what: "facts",
-            message: panic.to_string(),
-        }],
-        ..Replayed::default()
+    on_big_stack(|| {
+        let (mut decider, mut replies) = (None, Vec::new());
+        for one in recorded {
+            // Only now, for its constants are worked out in the time of the first decision.
+            let decider = decider.get_or_insert_with(|| Decider::new(draft, limits));
+            let reply = Answered::of(decider, one);
+            if is_given_up(limits) {
+                break;
+            }
+            replies.push(reply);
+        }
+        replies
     })
 }
 
-impl Replayed {
-    fn ask(&mut self, draft: &mut Decider, recorded: &Recorded) {
-        self.decisions += 1;
-        let unreadable = |what, e: serde_json::Error| Unreadable {
-            decision: recorded.decision.clone(),
-            what,
-            message: e.to_string(),
-        };
-        let facts = read_facts(&recorded.facts).map_err(|e| unreadable("facts", e));
-        let before = serde_json::from_str::<Outcome>(&recorded.verdict);
-        let (facts, before) = match (facts, before.map_err(|e| unreadable("answer", e))) {
-            (Ok(facts), Ok(before)) => (facts, before),
-            (Err(error), _) | (_, Err(error)) => return self.unreadable.push(error),
-        };
+fn is_given_up(limits: &Limits) -> bool {
+    limits.stop.as_ref().and_then(StopFlag::raised) == Some(StopReason::GivenUp)
+}
+
+impl Answered {
+    fn of(draft: &mut Decider, recorded: &Recorded) -> Reply {
+        let facts = read_facts(&recorded.facts).map_err(|e| recorded.unreadable("facts", &e))?;
+        let before = recorded.outcome()?;
         let answer = draft.decide(&facts);
-        if let Ok(decided) = &answer {
-            self.operations.push(decided.operations);
+        Ok(Self {
+            before,
+            after: Outcome::of(&answer),
+            operations: answer.ok().map(|decided| decided.operations),
+        })
+    }
+
+    /// What is told of a draft that took longer than anybody could wait.
+    ///
+    /// # Errors
+    ///
+    /// When what was decided cannot be read.
+    pub fn not_in_time(recorded: &Recorded) -> Reply {
+        Ok(Self {
+            before: recorded.outcome()?,
+            after: Outcome::failed(DEADLINE),
+            operations: None,
+        })
+    }
+}
+
+impl Recorded {
+    fn outcome(&self) -> Result<Outcome, Unreadable> {
+        let outcome = serde_json::from_str(&self.verdict);
+        outcome.map_err(|e| self.unreadable("answer", &e))
+    }
+
+    fn unreadable(&self, what: &'static str, error: &serde_json::Error) -> Unreadable {
+        Unreadable {
+            decision: self.decision.clone(),
+            what,
+            message: error.to_string(),
         }
-        let after = Outcome::of(&answer);
+    }
+}
+
+impl Replayed {
+    /// Counts what came of asking about one more, in the order they were recorded.
+    pub fn add(&mut self, recorded: &Recorded, reply: Reply) {
+        self.decisions += 1;
+        let answered = match reply {
+            Ok(answered) => answered,
+            Err(unreadable) => return self.unreadable.push(unreadable),
+        };
+        let (before, after) = (answered.before, answered.after);
+        self.operations.extend(answered.operations);
         self.count(recorded.at, &before, &after);
         if before.differs(&after) {
             self.flips.push(Flip {
@@ -238,25 +298,6 @@ impl Replayed {
         }
     }
 
-    /// Adds what was replayed after this.
-    pub fn extend(&mut self, later: Self) {
-        self.decisions += later.decisions;
-        self.flips.extend(later.flips);
-        self.unreadable.extend(later.unreadable);
-        self.operations.extend(later.operations);
-        for (pair, count) in later.pairs {
-            *self.pairs.entry(pair).or_default() += count;
-        }
-        for (day, outcomes) in later.days {
-            let known = self.days.entry(day).or_default();
-            for (outcome, count) in outcomes {
-                let sum = known.entry(outcome).or_default();
-                sum.before += count.before;
-                sum.after += count.after;
-            }
-        }
-    }
-
     /// How many flips there are by asset, most first.
     #[must_use]
     pub fn assets(&self) -> Vec<(&str, u64)> {
@@ -278,6 +319,15 @@ mod tests {
     use crate::policy::decide;
 
     const HOUR_MS: i64 = 3_600_000;
+
+    fn replayed(draft: &Script, recorded: &[Recorded], limits: &Limits) -> Replayed {
+        let replies = replay(draft, recorded, limits).expect("a thread");
+        let mut replayed = Replayed::default();
+        for (one, reply) in recorded.iter().zip(replies) {
+            replayed.add(one, reply);
+        }
+        replayed
+    }
 
     fn policy(threshold: f64) -> Script {
         let source = format!(
@@ -319,13 +369,10 @@ mod tests {
             risks in prop::collection::vec(prop::option::of(0.0..1.0_f64), 0..60),
             was in 0.0..1.0_f64,
             is in 0.0..1.0_f64,
-            cut in 0_usize..60,
         ) {
             let (old, new) = (policy(was), policy(is));
             let recorded: Vec<_> = risks.iter().enumerate().map(|(n, r)| record(&old, n, *r)).collect();
-            let (first, rest) = recorded.split_at(cut.min(recorded.len()));
-            let mut replayed = replay(&new, first, &Limits::decision());
-            replayed.extend(replay(&new, rest, &Limits::decision()));
+            let replayed = replayed(&new, &recorded, &Limits::decision());
             // The rule itself says which decisions flip; no script is asked.
             let flipped = |risk: f64| (risk > was) != (risk > is);
             let wanted: Vec<String> = risks.iter().enumerate()
@@ -348,14 +395,14 @@ mod tests {
         let recorded: Vec<_> = (0..50)
             .map(|n| record(&old, n, Some(n as f64 / 50.0)))
             .collect();
-        let again = replay(&old, &recorded, &Limits::decision());
+        let again = replayed(&old, &recorded, &Limits::decision());
         assert_eq!((again.flips.len(), again.operations.len()), (0, 50));
         let broken = Script::compile("p", "fn decide(facts) { loop { } }").expect("compiles");
         let limits = Limits {
             operations: 1_000,
             ..Limits::decision()
         };
-        let replayed = replay(&broken, &recorded, &limits);
+        let replayed = replayed(&broken, &recorded, &limits);
         assert_eq!(replayed.flips.len(), 50);
         assert_eq!(
             replayed.flips[0].after.to_string(),
@@ -370,12 +417,49 @@ mod tests {
         let mut recorded = record(&old, 1, Some(0.9));
         recorded.facts = r#"{"asset":"fan-1","fps":{"7d":0.9},"weather":"hot"}"#.into();
         recorded.verdict = r#"{"action":"page_somebody","reason":"x","who":"ada"}"#.into();
-        let replayed = replay(&old, &[recorded.clone()], &Limits::decision());
-        assert_eq!(replayed.flips[0].before.to_string(), "page_somebody");
-        assert_eq!(replayed.flips[0].after.to_string(), "start replace_part");
+        let asked = replayed(&old, &[recorded.clone()], &Limits::decision());
+        assert_eq!(asked.flips[0].before.to_string(), "page_somebody");
+        assert_eq!(asked.flips[0].after.to_string(), "start replace_part");
         recorded.facts = "[]".into();
-        let replayed = replay(&old, &[recorded], &Limits::decision());
-        assert_eq!((replayed.decisions, replayed.unreadable.len()), (1, 1));
+        let asked = replayed(&old, &[recorded], &Limits::decision());
+        assert_eq!((asked.decisions, asked.unreadable.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_decision_out_of_time_fails_and_one_that_nobody_waits_for_is_not_told() {
+        let old = policy(0.5);
+        let recorded: Vec<_> = (0..5).map(|n| record(&old, n, Some(0.9))).collect();
+        let source = r#"fn decide(facts) { let n = 0; while n < 1_000 { n += 1; } #{ action: "monitor", reason: `${n}` } }"#;
+        let draft = Script::compile("p", source).expect("compiles");
+        let stop = StopFlag::default();
+        let limits = Limits::decision().stopped_by(stop.clone());
+        let stopped_at_the_fourth = |reason| {
+            let asked = recorded.iter().enumerate().map(|(n, one)| {
+                stop.lower();
+                if n == 3 {
+                    stop.raise(reason);
+                }
+                one
+            });
+            let replies = replay(&draft, asked, &limits).expect("a thread");
+            let answers = replies
+                .into_iter()
+                .map(|reply| reply.expect("it can be read"));
+            answers.map(|a| a.after.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            stopped_at_the_fourth(StopReason::UsedUp),
+            [
+                "monitor",
+                "monitor",
+                "monitor",
+                "failed limit.deadline",
+                "monitor"
+            ]
+        );
+        assert_eq!(stopped_at_the_fourth(StopReason::GivenUp), ["monitor"; 3]);
+        let late = Answered::not_in_time(&recorded[3]).expect("it can be read");
+        assert_eq!(late.after.to_string(), "failed limit.deadline");
     }
 
     #[test]
@@ -387,7 +471,7 @@ mod tests {
             Script::compile("p", &source).expect("compiles")
         };
         let recorded = [record(&start("1", "so"), 1, None)];
-        let flips = |draft| replay(&draft, &recorded, &Limits::decision()).flips.len();
+        let flips = |draft| replayed(&draft, &recorded, &Limits::decision()).flips.len();
         assert_eq!(flips(start("1", "because")), 0);
         assert_eq!(flips(start("2", "so")), 1);
     }

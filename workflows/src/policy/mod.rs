@@ -10,10 +10,12 @@ mod guard;
 mod rollout;
 mod schema;
 
-pub use decide::{Decided, Decider, PolicyError, decide};
+pub use decide::{DECISION_TIME, Decided, Decider, PolicyError, decide};
 pub use explain::{Difference, Explained, TraceStep, TraceWhat, explain, first_difference};
 pub use facts::{Facts, RedundancyFacts, RemainingLifeFacts, fact_names};
-pub use flips::{DayCount, Flip, Outcome, Recorded, Replayed, Unreadable, read_facts, replay};
+pub use flips::{
+    Answered, DayCount, Flip, Outcome, Recorded, Replayed, Reply, Unreadable, read_facts, replay,
+};
 pub use forecast::{Forecast, forecast};
 pub use guard::{
     Crowd, Guard, GuardSettings, KillSwitch, Situation, StandsFor, Stopped, stopped_by,
