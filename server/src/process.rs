@@ -285,7 +285,7 @@ fn start_chores(
 }
 
 /// One look at what is too old over all processes, which ends before the next begins.
-async fn prune_once(app: &App) -> anyhow::Result<()> {
+pub(crate) async fn prune_once(app: &App) -> anyhow::Result<()> {
     let every_s = app.config.retention.every_s;
     let number = app.now_ms() / (i64::from(every_s) * 1_000);
     if store::chores::take(&app.db.write, app.now_ms(), "prune", number).await? {
@@ -301,7 +301,7 @@ async fn prune_once(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn trigger_limits(app: &App) -> TriggerLimits {
+pub(crate) fn trigger_limits(app: &App) -> TriggerLimits {
     let settings = &app.config.triggers;
     TriggerLimits {
         patience: Patience {

@@ -15,7 +15,7 @@ use crate::store::decisions::decision;
 use crate::store::{self, StoreError};
 
 /// Asks about each asset; answers the decisions' ids.
-pub(super) async fn ask_policy(
+pub(crate) async fn ask_policy(
     app: &App,
     predictions: &[Prediction],
 ) -> anyhow::Result<Vec<String>> {

@@ -6,6 +6,9 @@ mod interview;
 mod known;
 mod score;
 
+#[cfg(test)]
+pub(crate) use ask::ask_policy;
+
 use crate::app::App;
 
 /// What a tick did.
