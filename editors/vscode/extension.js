@@ -7,6 +7,7 @@ const path = require("node:path");
 const vscode = require("vscode");
 const definitions = require("./lib/definitions");
 const { command, diagnostics } = require("./lib/diagnostics");
+const { loader } = require("./lib/loader");
 
 const SEVERITY = {
   error: vscode.DiagnosticSeverity.Error,
@@ -16,6 +17,9 @@ const KIND = {
   field: vscode.CompletionItemKind.Field,
   function: vscode.CompletionItemKind.Function,
 };
+/** A server that takes longer does not answer. */
+const PATIENCE_MS = 5_000;
+const load = loader(served, bundled);
 
 function activate(context) {
   const shown = vscode.languages.createDiagnosticCollection("forewright");
@@ -59,9 +63,10 @@ function toDiagnostic(found) {
 }
 
 async function complete(document, position) {
+  const server = vscode.workspace.getConfiguration("forewright").get("server");
   const kind = command(document.getText());
   const before = document.lineAt(position.line).text.slice(0, position.character);
-  return definitions.completions(await load(kind), before).map((item) => {
+  return definitions.completions(await load(server, kind), before).map((item) => {
     const completion = new vscode.CompletionItem(item.label, KIND[item.kind]);
     completion.detail = item.detail;
     completion.documentation = item.doc;
@@ -69,25 +74,18 @@ async function complete(document, position) {
   });
 }
 
-const loaded = new Map();
-
-/** The definitions of the server that is set, or those this extension came with. */
-async function load(kind) {
-  const server = vscode.workspace.getConfiguration("forewright").get("server");
-  const key = `${server} ${kind}`;
-  if (!loaded.has(key)) loaded.set(key, definitions.parse(await text(server, kind)));
-  return loaded.get(key);
+/** The definitions a server has, or null. */
+async function served(server, kind) {
+  const plural = kind === "workflow" ? "workflows" : "policies";
+  const token = process.env.FOREWRIGHT_TOKEN;
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const url = new URL(`/api/v1/${plural}/definitions`, server);
+  const answer = await fetch(url, { headers, signal: AbortSignal.timeout(PATIENCE_MS) });
+  return answer.ok ? answer.text() : null;
 }
 
-async function text(server, kind) {
-  const plural = kind === "workflow" ? "workflows" : "policies";
-  if (server) {
-    const token = process.env.FOREWRIGHT_TOKEN;
-    const headers = token ? { authorization: `Bearer ${token}` } : {};
-    const url = new URL(`/api/v1/${plural}/definitions`, server);
-    const answer = await fetch(url, { headers }).catch(() => null);
-    if (answer?.ok) return answer.text();
-  }
+/** Those this extension came with. */
+function bundled(kind) {
   return fs.promises.readFile(path.join(__dirname, "data", `${kind}.d.rhai`), "utf8");
 }
 

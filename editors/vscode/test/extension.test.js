@@ -7,6 +7,7 @@ const path = require("node:path");
 const test = require("node:test");
 const definitions = require("../lib/definitions");
 const { command, diagnostics } = require("../lib/diagnostics");
+const { RETRY_MS, loader } = require("../lib/loader");
 
 const root = path.join(__dirname, "..");
 const read = (file) => fs.readFileSync(path.join(root, file), "utf8");
@@ -102,4 +103,32 @@ test("facts and functions are completed from the definitions that came with it",
   const step = definitions.completions(workflow, "  ste").find((item) => item.label === "step");
   assert.equal(step.detail.split("\n").length, 2, "both forms of `step`");
   assert.match(step.doc, /Runs a step/);
+});
+
+test("a server that does not answer is asked again later, one that answered is not", async () => {
+  let now = 0;
+  let answer = async () => { throw new TypeError("fetch failed"); };
+  let asked = 0;
+  const served = () => {
+    asked += 1;
+    return answer();
+  };
+  const load = loader(served, async () => "fn bundled();", () => now);
+  const first = async (server) => (await load(server, "policy")).functions[0].name;
+
+  assert.deepEqual(await Promise.all([first("http://a"), first("http://a")]), ["bundled", "bundled"]);
+  now = RETRY_MS - 1;
+  assert.equal(await first("http://a"), "bundled");
+  assert.equal(asked, 1, "not before its time");
+  now = RETRY_MS;
+  answer = async () => null;
+  assert.equal(await first("http://a"), "bundled");
+  now = 2 * RETRY_MS;
+  answer = async () => "fn served();";
+  assert.equal(await first("http://a"), "served");
+  now = 9 * RETRY_MS;
+  assert.equal(await first("http://a"), "served");
+  assert.equal(asked, 3);
+  assert.equal(await first(""), "bundled");
+  assert.equal(asked, 3, "no server is set");
 });

@@ -14,8 +14,11 @@ export class Resource<T> {
   #running: AbortController | undefined;
   #again = false;
 
-  /** `load` is called anew when what `depends` reads changes. */
-  constructor(load: (signal: AbortSignal) => Promise<T>, depends: () => unknown = () => undefined) {
+  /**
+   * `load` is called anew when what `depends` reads changes, and when something happened, unless what is there is younger
+   * than `keepMs`: what never changes is kept for `Infinity`.
+   */
+  constructor(load: (signal: AbortSignal) => Promise<T>, depends: () => unknown = () => undefined, keepMs = 0) {
     this.#load = load;
     $effect(() => {
       depends();
@@ -26,7 +29,9 @@ export class Resource<T> {
     $effect(() => {
       if (live.version === seen) return;
       seen = live.version;
-      untrack(() => this.refresh());
+      untrack(() => {
+        if (!this.#keeps(keepMs)) this.refresh();
+      });
     });
   }
 
@@ -34,6 +39,13 @@ export class Resource<T> {
   refresh(): void {
     if (this.#running !== undefined) this.#again = true;
     else void this.#begin();
+  }
+
+  /** Whether it is too early to load again: what is there is young, or newer is on its way. */
+  #keeps(ms: number): boolean {
+    if (ms === 0) return false;
+    if (this.#running !== undefined) return true;
+    return this.error === undefined && this.at !== undefined && Date.now() - this.at < ms;
   }
 
   async #begin(): Promise<void> {

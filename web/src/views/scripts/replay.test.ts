@@ -1,7 +1,7 @@
 // Pages of a replay add up, whatever day or asset they are cut at.
 import { describe, expect, it } from 'vitest';
 import type { Schemas } from '../../api/client';
-import { NOTHING, withPage } from './replay';
+import { NOTHING, flippedTo, withPage } from './replay';
 
 const page = (more: Partial<Schemas['ReplayPage']>): Schemas['ReplayPage'] => ({
   policy: 'p', revision: 'r', decisions: 10, flipped: 0, unreadable: 0, unreadable_first: [], pairs: [], assets: [], days: [], flips: [],
@@ -26,3 +26,8 @@ describe('a replay', () => {
     expect(both.days).toEqual([{ day: '2026-01-01', outcome: 'b', before: 0, after: 1 }, { day: '2026-01-02', outcome: 'a', before: 4, after: 3 }]);
   });
 });
+
+it.each([
+  [{ before: 'monitor', after: 'start replace_part' }, 'start replace part'],
+  [{ before: 'start replace_part', after: 'start replace_part' }, 'start replace part with another event'],
+])('tells what %j came to', (flip, said) => expect(flippedTo(flip)).toBe(said));

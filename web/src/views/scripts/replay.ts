@@ -1,5 +1,6 @@
 // A replay comes in pages; together they say what a draft would have changed.
 import type { Schemas } from '../../api/client';
+import { words } from '../../lib/units';
 
 type Page = Schemas['ReplayPage'];
 /** How often something was decided on a day. */
@@ -51,6 +52,11 @@ export function withPage(sum: Replay, page: Page): Replay {
     worst: Math.max(sum.worst, page.operations.max),
     budget: page.operations.budget,
   };
+}
+
+/** What a flip came to, in words: of two answers that are told alike, what they give the run differs. */
+export function flippedTo({ before, after }: { before: string; after: string }): string {
+  return before === after ? `${words(after)} with another event` : words(after);
 }
 
 /** Items of the same key made one. */
