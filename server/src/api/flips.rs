@@ -381,8 +381,8 @@ mod tests {
 
     const MONITOR: &str = r#"fn decide(facts) { #{ action: "monitor", reason: "ok" } }"#;
     const SHIFT: &str = r#"fn decide(facts) { #{ action: "shift_bandwidth", reason: "hot" } }"#;
-    /// Few operations, each of which compares thousands of items.
-    const SLOW: &str = "fn decide(facts) { let a = []; a.pad(9_000, 1); while a == a { } }";
+    /// Few operations, each of which compares hundreds of items.
+    const SLOW: &str = "fn decide(facts) { let a = []; a.pad(900, 1); while a == a { } }";
 
     /// Flips of a revision of this source, of which the last has a pair of answers of its own.
     async fn flips(app: &App, source: &str, count: usize) -> Vec<comparison::Model> {

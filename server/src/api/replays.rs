@@ -500,8 +500,8 @@ mod tests {
     async fn a_draft_that_takes_too_long_fails_as_it_would_where_it_counts() {
         let server = TestServer::with(&[]).await;
         record(&server.app, 2).await;
-        // Few operations, each of which compares thousands of items.
-        let slow = "fn decide(facts) {\n    let a = [];\n    a.pad(9_000, 1);\n    while a == a { }\n    \
+        // Few operations, each of which compares hundreds of items.
+        let slow = "fn decide(facts) {\n    let a = [];\n    a.pad(900, 1);\n    while a == a { }\n    \
                     #{ action: \"monitor\", reason: \"never\" }\n}\n";
         let body = json!({ "source": slow, "differences": 0 });
         let (flipped, pages) = all_pages(&server, body).await;
@@ -514,7 +514,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_was_not_asked_in_time_is_left_to_the_next_page_and_every_page_gets_on() {
         let source = r#"fn decide(facts) {
-            if facts.dependents == 5 { let a = []; a.pad(9_000, 1); while a == a { } }
+            if facts.dependents == 5 { let a = []; a.pad(900, 1); while a == a { } }
             #{ action: "shift_bandwidth", reason: "so" }
         }"#;
         let draft = Script::compile("p", source).unwrap();
