@@ -50,8 +50,9 @@ pub enum Progress {
         /// Every call that has no answer yet and is waited for, old and new.
         waiting_for: Vec<WaitingFor>,
         /// Calls that a run which failed or is cancelled no longer waits for. They are to be called off and answered
-        /// with [`StepFailure::abandoned`] together with what is stored; if one has been answered meanwhile, nothing of
-        /// this progress may be kept, for a script that is cancelled would have come further.
+        /// with [`StepFailure::abandoned`] together with what is stored. If one of a cancelled run has been answered
+        /// meanwhile, nothing of this progress may be kept, for its script would have come further; a script that
+        /// failed comes to that whatever is answered.
         abandoned: Vec<Position>,
     },
     /// It used up its time. It is to be replayed at once: that replay stops where this one was, and undoes what the
