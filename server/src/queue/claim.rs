@@ -6,7 +6,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use serde_json::{Value, json};
 use workflows::run::RunFailure;
 
-use crate::store::database::{all, execute, notify, number, one, rows_in, skip_locked, to_json};
+use crate::store::database::{
+    all, among, execute, notify, number, one, rows_in, skip_locked, to_json,
+};
 use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
 use crate::store::{StoreError, begin, children, rates, runs, values};
@@ -56,15 +58,14 @@ pub async fn claim_from(
     limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
     // The states are literals: with bound parameters the partial index would go unused.
-    let sql = format!(
-        "{TAKE} WHERE id IN \
-         (SELECT id FROM step WHERE state = 'ready' AND concurrency_key IS NULL AND queue = $1 \
-          AND run_at <= $2 AND attempt < max_attempts AND {place} >= $6 \
-          ORDER BY {place}, run_at, id LIMIT $5 {}) \
-         RETURNING *",
+    let first = format!(
+        "SELECT id FROM step WHERE state = 'ready' AND concurrency_key IS NULL AND queue = $1 \
+         AND run_at <= $2 AND attempt < max_attempts AND {place} >= $6 \
+         ORDER BY {place}, run_at, id LIMIT $5 {}",
         skip_locked(db),
         place = steps::PLACE,
     );
+    let sql = format!("{TAKE} WHERE id {} RETURNING *", among(db, &first));
     let from = floor.place();
     let more = values![from];
     let claimed = take(db, &sql, now, owner, queue, lease_ms, limit, more).await?;
@@ -181,13 +182,14 @@ pub async fn claim_advances(
     limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
     let ids: Vec<Value> = runs.iter().map(|id| json!({ "id": id })).collect();
-    let sql = format!(
-        "{TAKE} WHERE id IN (SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
-          WHERE step.position = '@' AND step.state = 'ready' AND step.run_at <= $2 \
-          AND step.attempt < step.max_attempts ORDER BY step.id LIMIT $5 {}) RETURNING *",
+    let first = format!(
+        "SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
+         WHERE step.position = '@' AND step.state = 'ready' AND step.run_at <= $2 \
+         AND step.attempt < step.max_attempts ORDER BY step.id LIMIT $5 {}",
         rows_in(db, 1, &[("id", "text")]),
         steps::of_step(db)
     );
+    let sql = format!("{TAKE} WHERE id {} RETURNING *", among(db, &first));
     let ids = to_json("runs", &ids)?;
     take(db, &sql, now, owner, &ids, lease_ms, limit, values![]).await
 }

@@ -441,6 +441,18 @@ pub(crate) fn skip_locked(db: &impl ConnectionTrait) -> &'static str {
     }
 }
 
+/// A condition on a column: it is one of what a query chooses, which is asked once.
+///
+/// Postgres may ask a query behind `IN` again for each row it compares. One that locks what it chooses sees the rows that
+/// the statement has changed meanwhile, passes over them, and chooses others: in the end all there are, whatever its
+/// `LIMIT` says. It does so where it takes the table for small, as it does long after a table has grown.
+pub(crate) fn among(db: &impl ConnectionTrait, query: &str) -> String {
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!("= ANY (ARRAY({query}))"),
+        _ => format!("IN ({query})"),
+    }
+}
+
 /// `FOR UPDATE` where the database has it.
 pub(crate) fn for_update(db: &impl ConnectionTrait) -> &'static str {
     match db.get_database_backend() {

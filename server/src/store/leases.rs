@@ -11,7 +11,9 @@ use workflows::build::machine::{self, BuildEffect, BuildEvent};
 use workflows::model::{BuildEnd, BuildState};
 
 use super::builds::{build, check_plate, finish, hold, requeue};
-use super::database::{all, execute, for_update, notify_builds, number, one, skip_locked, to_json};
+use super::database::{
+    all, among, execute, for_update, notify_builds, number, one, skip_locked, to_json,
+};
 use super::{StoreError, audit, cells, events, new_id, rules};
 
 table!(
@@ -148,11 +150,14 @@ async fn take_waiting(
             fits += &format!(" AND ({column} IN ({as_said}) OR LOWER({column}) IN ({lower}))");
         }
     }
-    let sql = format!(
-        "UPDATE build SET state = 'leased', fence = fence + 1, cell = $1 WHERE id IN \
-         (SELECT id FROM build WHERE state = 'waiting' AND NOT cancel_requested{fits} \
-          ORDER BY created_at - priority * {PRIORITY_MS}, id LIMIT 1 {}) RETURNING *",
+    let first = format!(
+        "SELECT id FROM build WHERE state = 'waiting' AND NOT cancel_requested{fits} \
+         ORDER BY created_at - priority * {PRIORITY_MS}, id LIMIT 1 {}",
         skip_locked(db)
+    );
+    let sql = format!(
+        "UPDATE build SET state = 'leased', fence = fence + 1, cell = $1 WHERE id {} RETURNING *",
+        among(db, &first)
     );
     one(db, &sql, values).await
 }

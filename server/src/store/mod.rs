@@ -16,6 +16,8 @@ pub mod builds;
 pub mod cells;
 pub mod children;
 pub mod chores;
+#[cfg(test)]
+mod chosen_tests;
 pub mod comparisons;
 pub mod database;
 pub mod dead_letters;

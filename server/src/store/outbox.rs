@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, QuerySelect};
 use serde_json::Value;
 
-use super::database::{all, execute, skip_locked, to_json};
+use super::database::{all, among, execute, skip_locked, to_json};
 use super::{StoreError, new_id};
 
 table!(
@@ -54,11 +54,13 @@ pub async fn take(
     again_at: i64,
     limit: u64,
 ) -> Result<Vec<outbox::Model>, StoreError> {
-    let sql = format!(
-        "UPDATE outbox SET attempt = attempt + 1, due = $2 WHERE id IN \
-         (SELECT id FROM outbox WHERE state = 'waiting' AND due <= $1 ORDER BY due, id LIMIT {limit} {}) \
-         RETURNING *",
+    let first = format!(
+        "SELECT id FROM outbox WHERE state = 'waiting' AND due <= $1 ORDER BY due, id LIMIT {limit} {}",
         skip_locked(db)
+    );
+    let sql = format!(
+        "UPDATE outbox SET attempt = attempt + 1, due = $2 WHERE id {} RETURNING *",
+        among(db, &first)
     );
     all(db, &sql, values![now, again_at]).await
 }
