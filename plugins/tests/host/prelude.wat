@@ -1,0 +1,26 @@
+  ;; What every guest has: memory, an allocator that only goes forward, and answers in the form of
+  ;; `result<string, plugin-error>`, which lies at 1024: its discriminant, then what it holds at 1032.
+  (memory (export "memory") 2)
+  (global $heap (mut i32) (i32.const 8192))
+  (func $alloc (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)))
+    (global.set $heap (i32.add (local.get $at) (local.get $size)))
+    (block $fits
+      (loop $more
+        (br_if $fits (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+        (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (call $out_of_memory)))
+        (br $more)))
+    (local.get $at))
+  (func $out_of_memory unreachable)
+  (func $ok (param $text i32) (param $length i32) (result i32)
+    (i32.store8 (i32.const 1024) (i32.const 0))
+    (i32.store (i32.const 1032) (local.get $text))
+    (i32.store (i32.const 1036) (local.get $length))
+    (i32.const 1024))
+  (func $err (param $variant i32) (param $text i32) (param $length i32) (result i32)
+    (i32.store8 (i32.const 1024) (i32.const 1))
+    (i32.store8 (i32.const 1032) (local.get $variant))
+    (i32.store (i32.const 1040) (local.get $text))
+    (i32.store (i32.const 1044) (local.get $length))
+    (i32.const 1024))
