@@ -328,7 +328,7 @@ fn calls_beyond_all_places_are_told_so() {
 #[test]
 fn a_plugin_has_so_many_calls_at_once_and_no_more() {
     let limits = Limits {
-        deadline_ms: 500,
+        deadline_ms: 3_000,
         concurrency: 3,
         ..Limits::default()
     };
