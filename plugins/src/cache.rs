@@ -66,7 +66,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made, or others may write into it.
+    /// If the folder cannot be made, others may write into it, or the key is too short.
     pub fn new(folder: &Path, kind: &str, key: &[u8], most_bytes: u64) -> Result<Self, CacheError> {
         if key.len() < LEAST_KEY {
             return Err(CacheError::Key(key.len()));
@@ -122,7 +122,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If it cannot be written; what was there before is then as it was.
+    /// If it cannot be written. What was there before may then count for nothing, and is compiled again.
     pub fn put(&self, digest: &str, code: &[u8]) -> Result<PathBuf, CacheError> {
         let path = self.path(digest)?;
         let seal_of_code = hmac::sign(&self.key, &sealed(digest, Sha256::new_with_prefix(code)));
@@ -193,9 +193,7 @@ impl Cache {
         }
         Ok(())
     }
-}
 
-impl Cache {
     /// Removes what a crash left: a file that was being written, a seal whose code is gone.
     fn drop_leftover(&self, path: &Path) -> Result<(), CacheError> {
         let extension = path.extension().and_then(|extension| extension.to_str());

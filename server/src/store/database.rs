@@ -445,7 +445,7 @@ pub(crate) fn skip_locked(db: &impl ConnectionTrait) -> &'static str {
 ///
 /// Postgres may ask a query behind `IN` again for each row it compares. One that locks what it chooses sees the rows that
 /// the statement has changed meanwhile, passes over them, and chooses others: in the end all there are, whatever its
-/// `LIMIT` says. It does so where it takes the table for small, as it does long after a table has grown.
+/// `LIMIT` says. Which way it goes hangs on how large it takes the tables to be.
 pub(crate) fn among(db: &impl ConnectionTrait, query: &str) -> String {
     match db.get_database_backend() {
         DbBackend::Postgres => format!("= ANY (ARRAY({query}))"),
