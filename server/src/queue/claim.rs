@@ -284,19 +284,19 @@ pub struct Expired {
     pub exhausted: u64,
 }
 
-/// Takes back steps whose lease ran out after `since`, and that may be tried again; says how many. It waits for nobody.
+/// Takes back steps whose lease ran out and that may be tried again; says how many. It waits for nobody.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
-pub async fn take_back(db: &impl ConnectionTrait, now: i64, since: i64) -> Result<u64, StoreError> {
+pub async fn take_back(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
     let sql = format!(
         "UPDATE step SET state = 'ready', run_at = $1, lease_owner = NULL, lease_until = NULL \
          WHERE id IN (SELECT id FROM step WHERE state = 'leased' AND lease_until <= $1 \
-         AND lease_until > $2 AND attempt < max_attempts {}) AND state = 'leased' RETURNING *",
+         AND attempt < max_attempts {}) AND state = 'leased' RETURNING *",
         skip_locked(db)
     );
-    let again: Vec<step::Model> = all(db, &sql, values![now, since]).await?;
+    let again: Vec<step::Model> = all(db, &sql, values![now]).await?;
     let places = again.iter().map(|step| (&*step.queue, step.place()));
     steps::tell_ready(db, now, places).await?;
     if !again.is_empty() {
@@ -305,23 +305,19 @@ pub async fn take_back(db: &impl ConnectionTrait, now: i64, since: i64) -> Resul
     Ok(again.len() as u64)
 }
 
-/// Ends steps whose lease ran out after `since`, and that were tried as often as they may be; says how many. As it
-/// records facts, it waits for those who do. To be called in a transaction.
+/// Ends steps whose lease ran out and that were tried as often as they may be; says how many. As it records facts, it
+/// waits for those who do. To be called in a transaction.
 ///
 /// # Errors
 ///
 /// When the database does not answer.
-pub async fn give_up_exhausted(
-    db: &impl ConnectionTrait,
-    now: i64,
-    since: i64,
-) -> Result<u64, StoreError> {
+pub async fn give_up_exhausted(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
     let sql = format!(
-        "SELECT * FROM step WHERE state = 'leased' AND lease_until <= $1 AND lease_until > $2 \
+        "SELECT * FROM step WHERE state = 'leased' AND lease_until <= $1 \
          AND attempt >= max_attempts ORDER BY id {}",
         skip_locked(db)
     );
-    let exhausted: Vec<step::Model> = all(db, &sql, values![now, since]).await?;
+    let exhausted: Vec<step::Model> = all(db, &sql, values![now]).await?;
     for step in &exhausted {
         give_up(db, now, step).await?;
     }
@@ -332,8 +328,8 @@ pub async fn give_up_exhausted(
 #[cfg(test)]
 pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, StoreError> {
     Ok(Expired {
-        again: take_back(db, now, i64::MIN).await?,
-        exhausted: give_up_exhausted(db, now, i64::MIN).await?,
+        again: take_back(db, now).await?,
+        exhausted: give_up_exhausted(db, now).await?,
     })
 }
 
