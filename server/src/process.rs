@@ -23,8 +23,8 @@ use crate::artifacts::{ArtifactError, Artifacts};
 use crate::first_token::FirstToken;
 use crate::host::{ArtifactBytes, Trouble};
 use crate::jobs::{
-    Keeper, TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_leases, expire_uploads,
-    fire_triggers, prune, run_workers,
+    Keeper, TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_uploads, fire_triggers,
+    keep_expiring, prune, run_workers,
 };
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
@@ -85,14 +85,14 @@ impl Process {
         }
         if queues.is_empty() {
             // Workers expire leases as they go; a server on its own must do it itself.
-            let queue = app.queue.clone();
-            tasks.spawn(every(Duration::from_secs(1), stopped.clone(), move || {
-                let queue = queue.clone();
-                async move {
-                    expire_leases(&queue).await?;
-                    Ok(())
+            let (queue, mut signal) = (app.queue.clone(), stopped.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = keep_expiring(queue) => {}
+                    _ = signal.wait_for(|stop| *stop) => {}
                 }
-            }));
+                Ok(())
+            });
         } else {
             let queues: Vec<String> = queues.iter().map(|q| (*q).to_owned()).collect();
             let mut context = WorkerContext::new(app.world(), Arc::new(registry()));

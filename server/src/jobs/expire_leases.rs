@@ -1,12 +1,12 @@
 //! Takes back what vanished holders held: steps of workers, builds of cells.
 
+use std::error::Error;
 use std::time::Duration;
 
 use tokio::time::Instant;
-
 use tracing::{info, warn};
 
-use crate::queue::{self, Expired, Queue};
+use crate::queue::{self, Looks, Queue};
 use crate::store::{self, StoreError, leases};
 
 /// How often it looks; a lease is taken back at most this long after it ran out, and after the database ended the
@@ -17,52 +17,63 @@ const EVERY: Duration = Duration::from_millis(500);
 ///
 /// What records facts may have to wait, for a process that was stopped while it recorded one; what can be tried again is
 /// taken back meanwhile.
-pub(super) async fn keep_expiring(queue: Queue) {
-    tokio::join!(keep(|| take_back(&queue)), keep(|| settle(&queue)));
-}
-
-async fn keep<T, L: Future<Output = Result<T, StoreError>>>(look: impl Fn() -> L) {
-    loop {
-        let began = Instant::now();
-        if let Err(error) = look().await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "failed to take back expired leases"
-            );
+pub async fn keep_expiring(queue: Queue) {
+    let again = async {
+        let mut looks = Looks::default();
+        loop {
+            keep(take_back(&queue, &mut looks)).await;
         }
-        tokio::time::sleep(EVERY.saturating_sub(began.elapsed()).max(EVERY / 4)).await;
-    }
+    };
+    let for_good = async {
+        let mut looks = Looks::default();
+        loop {
+            keep(settle(&queue, &mut looks)).await;
+        }
+    };
+    tokio::join!(again, for_good);
 }
 
-/// Takes back the leases that ran out; says what became of the steps, and how many builds were concerned.
-///
-/// # Errors
-///
-/// When the database does not answer.
-pub async fn expire_leases(queue: &Queue) -> Result<(Expired, usize), StoreError> {
-    let again = take_back(queue).await?;
-    let (exhausted, builds) = settle(queue).await?;
-    Ok((Expired { again, exhausted }, builds))
+/// One look, and the rest until the next.
+async fn keep<T>(look: impl Future<Output = Result<T, StoreError>>) {
+    let began = Instant::now();
+    if let Err(error) = look.await {
+        warn!(
+            error = &error as &dyn Error,
+            "failed to take back expired leases"
+        );
+    }
+    tokio::time::sleep(EVERY.saturating_sub(began.elapsed()).max(EVERY / 4)).await;
+}
+
+/// Takes back every lease that ran out; says of how many steps, tried again or not, and of how many builds.
+#[cfg(test)]
+pub async fn expire_leases(queue: &Queue) -> Result<(usize, usize), StoreError> {
+    let again = take_back(queue, &mut Looks::default()).await?;
+    let (exhausted, builds) = settle(queue, &mut Looks::default()).await?;
+    Ok((again + exhausted, builds))
 }
 
 /// The steps that may be tried again.
-async fn take_back(queue: &Queue) -> Result<u64, StoreError> {
-    let tx = store::begin(&queue.db().write).await?;
-    let again = queue::take_back(&tx, queue.now()).await?;
-    tx.commit().await?;
-    if again > 0 {
+async fn take_back(queue: &Queue, looks: &mut Looks) -> Result<usize, StoreError> {
+    let (span, began) = (looks.next(queue.now()), Instant::now());
+    let seen = queue::ran_out(&queue.db().read, span).await?;
+    let mut taken = Vec::new();
+    if !seen.is_empty() {
+        let tx = store::begin(&queue.db().write).await?;
+        taken = queue::take_back(&tx, span).await?;
+        tx.commit().await?;
+        let again = taken.len();
         info!(again, "took back {again} steps to try again");
         queue.notify_local();
     }
-    Ok(again)
+    looks.looked(span, began.elapsed(), queue::first_left(&seen, &taken));
+    Ok(taken.len())
 }
 
 /// The steps that may not, and the builds.
-async fn settle(queue: &Queue) -> Result<(u64, usize), StoreError> {
+async fn settle(queue: &Queue, looks: &mut Looks) -> Result<(usize, usize), StoreError> {
+    let exhausted = give_up_exhausted(queue, looks).await?;
     let now = queue.now();
-    let tx = store::begin(&queue.db().write).await?;
-    let exhausted = queue::give_up_exhausted(&tx, now).await?;
-    tx.commit().await?;
     let tx = store::begin(&queue.db().write).await?;
     let builds = leases::expire(&tx, now).await?;
     tx.commit().await?;
@@ -75,4 +86,17 @@ async fn settle(queue: &Queue) -> Result<(u64, usize), StoreError> {
         queue.notify_local();
     }
     Ok((exhausted, builds))
+}
+
+async fn give_up_exhausted(queue: &Queue, looks: &mut Looks) -> Result<usize, StoreError> {
+    let (span, began) = (looks.next(queue.now()), Instant::now());
+    let seen = queue::exhausted(&queue.db().read, span).await?;
+    let mut taken = Vec::new();
+    if !seen.is_empty() {
+        let tx = store::begin(&queue.db().write).await?;
+        taken = queue::give_up_exhausted(&tx, span).await?;
+        tx.commit().await?;
+    }
+    looks.looked(span, began.elapsed(), queue::first_left(&seen, &taken));
+    Ok(taken.len())
 }

@@ -17,7 +17,9 @@ mod workers;
 mod cancel_tests;
 
 pub use deliver_outbox::{Webhook, deliver_outbox};
+#[cfg(test)]
 pub use expire_leases::expire_leases;
+pub use expire_leases::keep_expiring;
 pub use expire_uploads::expire_uploads;
 pub use fire_triggers::{FireError, TriggerLimits, fire_triggers, schedule};
 pub use prune::{Keeper, Removed, prune, too_old_before};

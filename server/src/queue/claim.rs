@@ -4,16 +4,13 @@ use std::collections::BTreeSet;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 use serde_json::{Value, json};
-use workflows::run::RunFailure;
 
 use crate::store::database::{
     all, among, execute, notify, number, one, rows_in, skip_locked, to_json,
 };
-use crate::store::runs::RunEnd;
 use crate::store::steps::{self, step};
-use crate::store::{StoreError, begin, children, rates, runs, values};
+use crate::store::{StoreError, begin, rates, values};
 
-use super::finish;
 use super::floor::Floor;
 
 /// A step in a worker's hands, as it was when it was claimed.
@@ -273,87 +270,4 @@ pub async fn release(db: &impl ConnectionTrait, steps: &[Claimed]) -> Result<(),
     // Their places are of the past.
     steps::tell_ready(db, i64::MAX, places).await?;
     notify(db).await
-}
-
-/// What became of the steps whose lease ran out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Expired {
-    /// They are tried again.
-    pub again: u64,
-    /// They were tried as often as they may be.
-    pub exhausted: u64,
-}
-
-/// Takes back steps whose lease ran out and that may be tried again; says how many. It waits for nobody.
-///
-/// # Errors
-///
-/// When the database does not answer.
-pub async fn take_back(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
-    let sql = format!(
-        "UPDATE step SET state = 'ready', run_at = $1, lease_owner = NULL, lease_until = NULL \
-         WHERE id IN (SELECT id FROM step WHERE state = 'leased' AND lease_until <= $1 \
-         AND attempt < max_attempts {}) AND state = 'leased' RETURNING *",
-        skip_locked(db)
-    );
-    let again: Vec<step::Model> = all(db, &sql, values![now]).await?;
-    let places = again.iter().map(|step| (&*step.queue, step.place()));
-    steps::tell_ready(db, now, places).await?;
-    if !again.is_empty() {
-        notify(db).await?;
-    }
-    Ok(again.len() as u64)
-}
-
-/// Ends steps whose lease ran out and that were tried as often as they may be; says how many. As it records facts, it
-/// waits for those who do. To be called in a transaction.
-///
-/// # Errors
-///
-/// When the database does not answer.
-pub async fn give_up_exhausted(db: &impl ConnectionTrait, now: i64) -> Result<u64, StoreError> {
-    let sql = format!(
-        "SELECT * FROM step WHERE state = 'leased' AND lease_until <= $1 \
-         AND attempt >= max_attempts ORDER BY id {}",
-        skip_locked(db)
-    );
-    let exhausted: Vec<step::Model> = all(db, &sql, values![now]).await?;
-    for step in &exhausted {
-        give_up(db, now, step).await?;
-    }
-    Ok(exhausted.len() as u64)
-}
-
-/// Both, in one transaction.
-#[cfg(test)]
-pub async fn expire(db: &impl ConnectionTrait, now: i64) -> Result<Expired, StoreError> {
-    Ok(Expired {
-        again: take_back(db, now).await?,
-        exhausted: give_up_exhausted(db, now).await?,
-    })
-}
-
-async fn give_up(
-    db: &impl ConnectionTrait,
-    now: i64,
-    step: &step::Model,
-) -> Result<(), StoreError> {
-    let message = format!(
-        "whoever worked on it vanished {} times; it is not tried again",
-        step.attempt
-    );
-    if step.position != steps::ADVANCE {
-        return finish::end_failed(db, now, step, "attempts_exhausted", &message, false).await;
-    }
-    let run = runs::get(db, &step.run_id).await?;
-    children::wake_parent(db, now, &run).await?;
-    runs::withdraw(db, now, &step.run_id).await?;
-    children::cancel(db, now, &step.run_id, None).await?;
-    let sql = "UPDATE step SET state = 'failed', error = $3, lease_owner = NULL, \
-               lease_until = NULL, ended_at = $4 WHERE id = $1 AND fence = $2 AND state = 'leased'";
-    let values = values![step.id.as_str(), step.fence, message.as_str(), now];
-    execute(db, sql, values).await?;
-    let message = format!("{message}, and nothing it did was undone");
-    let failure = json!(RunFailure::of_run("attempts_exhausted", &message, None));
-    runs::end(db, now, &step.run_id, &RunEnd::Failed(failure)).await
 }

@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::queue::{
-        Expired, Floor, Heartbeat, claim, claim_from, claim_keyed, claim_parked, expire, release,
+        Floor, Heartbeat, claim, claim_from, claim_keyed, claim_parked, expire, release,
     };
     use crate::store::database::number;
     use crate::store::journal::NewEntry;
@@ -414,13 +414,7 @@ mod tests {
         let zombie = take(&f, "io").await.unwrap();
         f.advance(LEASE);
         let expired = expire(&f.db.write, f.now()).await.unwrap();
-        assert_eq!(
-            expired,
-            Expired {
-                again: 1,
-                exhausted: 0
-            }
-        );
+        assert_eq!(expired, (1, 0));
         let late = done(&f, &zombie, 1).await;
         assert!(matches!(late, Err(StoreError::Stale { .. })), "{late:?}");
         let next = take(&f, "io").await.unwrap();
@@ -577,10 +571,7 @@ mod tests {
         f.advance(LEASE - 1);
         heartbeat.beat().await.unwrap();
         f.advance(LEASE - 1);
-        assert_eq!(
-            expire(&f.db.write, f.now()).await.unwrap(),
-            Expired::default()
-        );
+        assert_eq!(expire(&f.db.write, f.now()).await.unwrap(), (0, 0));
         let row = steps::at(&f.db.write, &run, "1").await.unwrap();
         assert_eq!((row.share_done, row.phase.as_str()), (0.5, "half way"));
         assert!(!held.should_stop());

@@ -3,6 +3,7 @@
 mod backend;
 mod claim;
 mod desk;
+mod expire;
 mod finish;
 mod finisher;
 mod floor;
@@ -16,13 +17,13 @@ mod rate_tests;
 mod settings;
 
 pub use backend::StepBackend;
-pub use claim::{
-    Claimed, Expired, claim_advances, claim_from, claim_keyed, claim_parked, give_up_exhausted,
-    release, take_back,
-};
 #[cfg(test)]
-pub use claim::{claim, expire};
+pub use claim::claim;
+pub use claim::{Claimed, claim_advances, claim_from, claim_keyed, claim_parked, release};
 pub use desk::{Place, PutBy, Taken};
+#[cfg(test)]
+pub use expire::expire;
+pub use expire::{Looks, Span, exhausted, first_left, give_up_exhausted, ran_out, take_back};
 pub use finish::{
     Advance, Finished, advance, answer_if_over, complete, end, fail, hold, park, say_why, tell_end,
 };

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use serde::Serialize;
 
 use super::database::{
-    FAR, Moved, all, execute, for_update, notify, notify_of, number, one, rows_in, to_json,
+    FAR, Moved, all, among, execute, for_update, notify, notify_of, number, one, rows_in, to_json,
 };
 use super::{StoreError, new_id};
 use crate::queue::RECENT_MS;
@@ -297,9 +297,10 @@ pub async fn wake_runs(
         of_step(db)
     );
     execute(db, &sql, values![now, woken.as_str()]).await?;
+    let asked = format!("SELECT f.id FROM {}", rows_in(db, 1, &[("id", "text")]));
     let sql = format!(
-        "UPDATE run SET state = 'running' WHERE state = 'waiting' AND id IN (SELECT f.id FROM {})",
-        rows_in(db, 1, &[("id", "text")])
+        "UPDATE run SET state = 'running' WHERE state = 'waiting' AND id {}",
+        among(db, &asked)
     );
     execute(db, &sql, values![woken]).await?;
     Ok(())

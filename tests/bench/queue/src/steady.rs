@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use server::queue::{Floor, Queue, claim_from, release};
 use tokio::time::sleep_until;
 
+use super::Bench;
 use super::world::DONE;
-use super::{Bench, PER_RUN};
 
 /// Steps are queued this often, so many at once as make the rate.
 const BEAT: Duration = Duration::from_millis(100);
@@ -28,9 +28,6 @@ pub(super) async fn steady(
     hands: usize,
 ) -> anyhow::Result<Value> {
     let bench = Bench::start(url, &["io"], hands, "fn run(event) { }").await?;
-    let runs_each = ((rate * BEAT.as_secs_f64()) / PER_RUN as f64)
-        .round()
-        .max(1.0) as usize;
     let steps_each = (rate * BEAT.as_secs_f64()).round() as usize;
     let over = Arc::new(AtomicBool::new(false));
     let timing = tokio::spawn(timed_claims(bench.queue.clone(), over.clone()));
@@ -38,11 +35,8 @@ pub(super) async fn steady(
     let (mut beats, mut queued, mut most_behind) = (0_u32, 0_usize, 0_usize);
     while began.elapsed().as_secs_f64() < seconds {
         sleep_until(began + BEAT * beats).await;
-        let runs = bench.start_runs(runs_each * PER_RUN).await?;
-        bench
-            .enqueue(&runs, steps_each.min(runs_each * PER_RUN))
-            .await?;
-        queued += steps_each.min(runs_each * PER_RUN);
+        queue_anew(&bench, steps_each).await?;
+        queued += steps_each;
         most_behind = most_behind.max(queued.saturating_sub(DONE.load(Ordering::Relaxed)));
         beats += 1;
     }
@@ -59,6 +53,24 @@ pub(super) async fn steady(
         "most_behind": most_behind,
         "claim_ms": claim_ms,
     }))
+}
+
+/// Queues so many steps under new runs, and begins again if the database ended the transaction, as a server does.
+async fn queue_anew(bench: &Bench, steps: usize) -> anyhow::Result<()> {
+    let mut tries_left = 10;
+    loop {
+        let queued = async {
+            let runs = bench.start_runs(steps).await?;
+            bench.enqueue(&runs, steps).await
+        };
+        match queued.await {
+            Err(error) if tries_left > 0 => {
+                eprintln!("steady: queues {steps} steps again: {error:#}");
+                tries_left -= 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Claims up to ten steps now and then, as a worker does, and gives them back.
