@@ -15,6 +15,7 @@ on_both!(
     a_run_has_another_done_and_gets_its_result,
     a_child_that_fails_is_told_to_its_parent,
     a_cancelled_parent_stops_its_children,
+    a_run_that_fails_calls_off_its_build_and_its_child,
     children_go_only_so_deep,
     a_run_continues_as_new_and_keeps_its_place,
     a_run_that_is_cancelled_does_not_go_on,
@@ -158,6 +159,48 @@ async fn a_cancelled_parent_stops_its_children(f: Fresh) {
     working.queue.notify_local();
     assert_eq!(ended(&f, &id).await.state, "succeeded");
     working.stop().await;
+}
+
+async fn a_run_that_fails_calls_off_its_build_and_its_child(f: Fresh) {
+    let child = r#"fn run(event) {
+        on_failure(|| step("double", #{ n: 21 }));
+        wait_event("never", "k", "24h");
+    }"#;
+    serve(&f, "child", child).await;
+    let working = working(&f);
+    let source = r#"fn run(event) {
+        on_failure(|| step("double", #{ n: 4 }));
+        start("build", ());
+        start("run", #{ workflow: "child" });
+        wait_event("plate", "k", "24h");
+        fail("enough", "nobody wants it any more");
+    }"#;
+    let id = f.start(source, Value::Null).await;
+    let child = child_of(&f, &id).await.id;
+    until(|| async { (count(&f, "build WHERE state = 'waiting'").await == 1).then_some(()) }).await;
+    until(|| async { (count(&f, "event_wait").await == 2).then_some(()) }).await;
+    tell(&f, "k", Value::Null).await;
+    working.queue.notify_local();
+
+    let failed = ended(&f, &id).await;
+    assert_eq!(failed.state, "failed");
+    assert_eq!(failure(&failed)["code"], "enough");
+    assert_eq!(ended(&f, &child).await.state, "cancelled");
+    assert_eq!(count(&f, "build WHERE state = 'ended'").await, 1);
+    let called_off = "journal WHERE kind IN ('build', 'run') AND outcome LIKE '%called_off%'";
+    assert_eq!(count(&f, called_off).await, 2);
+    let undone = "journal WHERE undo AND outcome IS NOT NULL";
+    assert_eq!(
+        count(&f, undone).await,
+        2,
+        "its own closure and the child's"
+    );
+    assert_eq!(
+        count(&f, "step WHERE state IN ('ready', 'leased')").await,
+        0
+    );
+    working.stop().await;
+    assert_eq!(store::audit::first_broken(&f.db.read).await.unwrap(), None);
 }
 
 async fn children_go_only_so_deep(f: Fresh) {

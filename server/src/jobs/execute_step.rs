@@ -170,12 +170,13 @@ async fn record(
 }
 
 /// Has the answer of a step recorded, with the advance of its run or with the answers of other steps; the hand is free for
-/// the next step meanwhile.
+/// the next step meanwhile, once there is room for this one.
 async fn answer(
     context: &WorkerContext,
     taken: &Taken,
     outcome: CallOutcome,
 ) -> Result<(), StoreError> {
+    let _room = context.finisher.room().await?;
     taken.place.leave();
     if go_on(context, taken, &outcome).await? {
         return Ok(());

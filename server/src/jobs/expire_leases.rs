@@ -10,7 +10,7 @@ use crate::queue::{self, Looks, Queue};
 use crate::store::{self, StoreError, leases};
 
 /// How often it looks; a lease is taken back at most this long after it ran out, and after the database ended the
-/// transaction of a process that was stopped while it held the step.
+/// transaction of a process that was stopped while it held the step. What [`Looks`] can miss waits for a whole look.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Looks for ever. Every process may: of two that look at once, each takes what the other has not.
@@ -57,17 +57,20 @@ pub async fn expire_leases(queue: &Queue) -> Result<(usize, usize), StoreError> 
 async fn take_back(queue: &Queue, looks: &mut Looks) -> Result<usize, StoreError> {
     let (span, began) = (looks.next(queue.now()), Instant::now());
     let seen = queue::ran_out(&queue.db().read, span).await?;
+    let took = began.elapsed();
     let mut taken = Vec::new();
     if !seen.is_empty() {
         let tx = store::begin(&queue.db().write).await?;
         taken = queue::take_back(&tx, span).await?;
         tx.commit().await?;
-        let again = taken.len();
+    }
+    looks.looked(span, took, queue::first_left(&seen, &taken));
+    let again = taken.len();
+    if again > 0 {
         info!(again, "took back {again} steps to try again");
         queue.notify_local();
     }
-    looks.looked(span, began.elapsed(), queue::first_left(&seen, &taken));
-    Ok(taken.len())
+    Ok(again)
 }
 
 /// The steps that may not, and the builds.
@@ -91,12 +94,13 @@ async fn settle(queue: &Queue, looks: &mut Looks) -> Result<(usize, usize), Stor
 async fn give_up_exhausted(queue: &Queue, looks: &mut Looks) -> Result<usize, StoreError> {
     let (span, began) = (looks.next(queue.now()), Instant::now());
     let seen = queue::exhausted(&queue.db().read, span).await?;
+    let took = began.elapsed();
     let mut taken = Vec::new();
     if !seen.is_empty() {
         let tx = store::begin(&queue.db().write).await?;
         taken = queue::give_up_exhausted(&tx, span).await?;
         tx.commit().await?;
     }
-    looks.looked(span, began.elapsed(), queue::first_left(&seen, &taken));
+    looks.looked(span, took, queue::first_left(&seen, &taken));
     Ok(taken.len())
 }

@@ -33,6 +33,8 @@ mod kill_switch_tests;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod pile_tests;
+#[cfg(test)]
 mod prune_tests;
 #[cfg(test)]
 mod rate_tests;

@@ -5,11 +5,12 @@
 //! at once, and under load batches grow by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::warn;
 use workflows::run::CallOutcome;
 
@@ -26,12 +27,18 @@ use super::listen::Queue;
 
 /// How many endings one transaction records at most.
 const BATCH: usize = 256;
-/// How many endings may wait to be recorded; who brings more waits.
-const WAITING: usize = 1_024;
+/// How many endings of one process may be on their way to be recorded: one transaction's, and the next one's.
+const UNRECORDED: usize = 2 * BATCH;
 
 /// Records the endings of one process.
 #[derive(Clone)]
-pub struct Finisher(mpsc::Sender<Ended>);
+pub struct Finisher {
+    give: mpsc::Sender<Ended>,
+    room: Arc<Semaphore>,
+}
+
+/// Room for one ending on its way to be recorded, until this is dropped.
+pub struct Room(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 struct Ended {
     claimed: Claimed,
@@ -57,9 +64,21 @@ impl Finisher {
     /// Begins to record; it ends with the last copy of this.
     #[must_use]
     pub fn start(queue: &Queue) -> Self {
-        let (give, take) = mpsc::channel(WAITING);
+        let (give, take) = mpsc::channel(UNRECORDED);
         tokio::spawn(keep_recording(queue.clone(), take));
-        Self(give)
+        let room = Arc::new(Semaphore::new(UNRECORDED));
+        Self { give, room }
+    }
+
+    /// Waits for room. Whoever is about to have an ending recorded asks for it before the hand is free for other work:
+    /// where steps end faster than they are recorded, they would pile up here without end.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is recorded any more, as the process goes down.
+    pub async fn room(&self) -> Result<Room, StoreError> {
+        let room = self.room.clone().acquire_owned().await;
+        room.map(Room).map_err(|_| gone())
     }
 
     /// Hands in the answer of a step that is over, be it an output or a failure.
@@ -78,7 +97,7 @@ impl Finisher {
             outcome,
             told,
         };
-        self.0.send(ended).await.map_err(|_| gone())?;
+        self.give.send(ended).await.map_err(|_| gone())?;
         Ok(Recording(hear))
     }
 }

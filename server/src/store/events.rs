@@ -46,12 +46,13 @@ pub async fn record(
     subject: &str,
     payload: &Value,
 ) -> Result<i64, StoreError> {
+    // It is told at the commit; said before, it keeps nobody waiting.
+    notify_of(db, Moved::Fact).await?;
     in_order(db).await?;
     let sql = "INSERT INTO event (at, name, subject, payload) VALUES ($1, $2, $3, $4) \
                RETURNING seq AS n";
     let values = values![now, name, subject, to_json("event", payload)?];
     let seq = number(db, sql, values).await?;
-    notify_of(db, Moved::Fact).await?;
     seq.ok_or_else(|| StoreError::unknown("event", name))
 }
 
@@ -74,6 +75,7 @@ pub async fn record_all(
     now: i64,
     facts: &[NewFact<'_>],
 ) -> Result<(), StoreError> {
+    notify_of(db, Moved::Fact).await?;
     in_order(db).await?;
     let columns = [
         ("n", "bigint"),
@@ -87,7 +89,7 @@ pub async fn record_all(
         rows_in(db, 2, &columns)
     );
     execute(db, &sql, values![now, to_json("facts", facts)?]).await?;
-    notify_of(db, Moved::Fact).await
+    Ok(())
 }
 
 /// Makes what is written to a numbered table from here to the commit visible in the order of its numbers.

@@ -5,7 +5,7 @@ use serde_json::json;
 use workflows::model::Timestamp;
 use workflows::policy::{KillSwitch, StandsFor};
 
-use super::database::{all, execute, for_update, from_json, notify, one, to_json};
+use super::database::{all, among, execute, for_update, from_json, notify, one, to_json};
 use super::{StoreError, audit, events, settings, steps};
 
 const KILL_SWITCH: &str = "kill_switch";
@@ -70,12 +70,15 @@ struct HeldBack {
 /// Lets go on what waits for the kill switch to be turned off.
 async fn let_go_on(db: &impl ConnectionTrait, now: i64) -> Result<(), StoreError> {
     // The text is spelled out, since only so the index of what is held back is used.
+    let waiting = format!(
+        "SELECT id FROM step WHERE waiting_for = '{HELD_BACK}' ORDER BY id {}",
+        for_update(db)
+    );
     let sql = format!(
         "UPDATE step SET wakes = wakes + 1, waiting_for = NULL, \
          run_at = CASE WHEN state = 'ready' AND run_at > $1 THEN $1 ELSE run_at END \
-         WHERE id IN (SELECT id FROM step WHERE waiting_for = '{HELD_BACK}' ORDER BY id {}) \
-         AND state IN ('ready', 'leased') RETURNING run_id, position",
-        for_update(db)
+         WHERE id {} AND state IN ('ready', 'leased') RETURNING run_id, position",
+        among(db, &waiting)
     );
     let held: Vec<HeldBack> = all(db, &sql, values![now]).await?;
     let runs = held.iter().filter(|held| held.position == steps::ADVANCE);

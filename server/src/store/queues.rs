@@ -134,7 +134,7 @@ pub async fn standings(
         }
     }
     let sql = "SELECT queue, COALESCE(lease_owner, '') AS owner, COUNT(*) AS leased \
-               FROM step WHERE state = 'leased' GROUP BY queue, lease_owner ORDER BY owner";
+               FROM step WHERE state = 'leased' AND lease_until IS NOT NULL GROUP BY queue, lease_owner ORDER BY owner";
     for row in all::<Leased>(db, sql, values![]).await? {
         let standing = standings.entry(row.queue).or_default();
         standing.leased += row.leased;

@@ -8,7 +8,7 @@ use workflows::run::Ending;
 use workflows::run::machine::{self, RunEffect, RunEvent, RunState, RunStatus};
 
 use super::database::{
-    all, among, execute, from_json, listed, listed_in, notify, rows_in, to_json,
+    all, among, execute, from_json, listed, listed_in, notify, one, rows_in, to_json,
 };
 use super::scripts::Scripts;
 use super::{
@@ -100,7 +100,7 @@ pub async fn create(
     // Events are numbered in the order they become visible, so what comes after the latest comes after the start.
     let sql = "INSERT INTO run (id, workflow, revision, state, event, seed, decision, started_at, \
                asset, events_after) VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, \
-               (SELECT COALESCE(MAX(seq), 0) FROM signal))";
+               (SELECT COALESCE(MAX(seq), 0) FROM signal)) RETURNING *";
     let asset = new.event.get("asset").and_then(Value::as_str);
     let values = values![
         id.as_str(),
@@ -112,12 +112,12 @@ pub async fn create(
         now,
         asset.map(str::to_owned)
     ];
-    execute(db, sql, values).await?;
+    let run: Option<run::Model> = one(db, sql, values).await?;
     steps::insert_advance(db, now, &id).await?;
     let detail = json!({ "workflow": new.workflow, "revision": new.revision });
     events::record(db, now, "run.started", &id, &detail).await?;
-    audit::record(db, now, new.actor, "start_run", &id, &detail).await?;
-    get(db, &id).await
+    audit::record_next(db, now, new.actor, "start_run", &id, &detail).await?;
+    run.ok_or_else(|| StoreError::unknown("run", id))
 }
 
 /// One run.

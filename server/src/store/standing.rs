@@ -141,7 +141,8 @@ async fn ready(
     now: i64,
     row: &step::Model,
 ) -> Result<Standing, StoreError> {
-    let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'leased'";
+    let sql = "SELECT COUNT(*) AS n FROM step WHERE queue = $1 AND state = 'leased' \
+               AND lease_until IS NOT NULL";
     let at_work = number(db, sql, values![row.queue.as_str()]).await?;
     let place = steps::PLACE;
     let sql = format!(

@@ -288,13 +288,17 @@ pub async fn wake_runs(
     let woken: Vec<Woken<'_>> = runs.iter().map(|id| Woken { id }).collect();
     let woken = to_json("runs", &woken)?;
     // The rows are taken in one order by everybody, so that no two of those who wake wait for each other.
+    let advances = format!(
+        "SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
+         WHERE step.position = '@' AND step.state IN ('ready', 'leased') ORDER BY step.id {}",
+        rows_in(db, 2, &[("id", "text")]),
+        of_step(db)
+    );
     let sql = format!(
         "UPDATE step SET wakes = wakes + 1, \
          run_at = CASE WHEN state = 'ready' AND run_at > $1 THEN $1 ELSE run_at END \
-         WHERE id IN (SELECT step.id FROM step JOIN {} ON step.run_id = f.id \
-         WHERE step.position = '@' AND step.state IN ('ready', 'leased') ORDER BY step.id {})",
-        rows_in(db, 2, &[("id", "text")]),
-        of_step(db)
+         WHERE id {}",
+        among(db, &advances)
     );
     execute(db, &sql, values![now, woken.as_str()]).await?;
     let asked = format!("SELECT f.id FROM {}", rows_in(db, 1, &[("id", "text")]));
