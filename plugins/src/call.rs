@@ -9,6 +9,7 @@ use crate::world::{Capability, World};
 
 /// What a plugin is asked; one for each world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// A predictor: how assets will fare.
     Predict(predict::Request),
@@ -19,6 +20,7 @@ pub enum Request {
         /// The task.
         task: Box<design::Task>,
         /// The most shapes it may answer.
+        #[serde(rename = "max_candidates")]
         most: u32,
     },
     /// A verifier: whether a part is what was designed.
@@ -51,6 +53,7 @@ impl Request {
 
 /// What a plugin answers; one for each world.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// One outlook per history.
     Predict(Vec<predict::Outlook>),

@@ -65,6 +65,17 @@ pub enum Code {
 }
 
 impl Code {
+    /// As it is written, such as `plugin.trap`.
+    ///
+    /// # Panics
+    ///
+    /// Never: every code is written as a text.
+    #[must_use]
+    pub fn name(self) -> String {
+        let written = serde_json::to_value(self).expect("a code is a text");
+        written.as_str().expect("a code is a text").to_owned()
+    }
+
     /// Whether the plugin is at fault, which counts towards its quarantine.
     #[must_use]
     pub fn blame(self) -> Blame {

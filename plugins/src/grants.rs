@@ -285,7 +285,7 @@ fn any(globs: &[String], name: &str) -> bool {
 }
 
 /// Whether a glob matches a whole name; `*` stands for any text, everything else for itself.
-fn matches(glob: &str, name: &str) -> bool {
+pub(crate) fn matches(glob: &str, name: &str) -> bool {
     let mut pieces = glob.split('*');
     let first = pieces.next().unwrap_or("");
     let Some(mut rest) = name.strip_prefix(first) else {

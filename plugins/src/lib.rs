@@ -11,7 +11,8 @@
 //!   store for each [`call`], stopped at its limits. What goes wrong is a [`failure`] its author can act on.
 //! * [`doors`] is what stands behind a guest's imports; [`recording`] writes down what was told through them and runs a
 //!   call again. [`log`](mod@log) is what a guest writes.
-//! * [`check`] is the conformance kit; [`lifecycle`] decides what becomes of a version: pure, like everything that decides.
+//! * [`check`] is the conformance kit, [`cases`] are an author's own; [`lifecycle`] decides what becomes of a version: pure,
+//!   like everything that decides.
 //!
 //! # From a module to an answer
 //!
@@ -65,6 +66,7 @@
 pub mod bundle;
 pub mod cache;
 pub mod call;
+pub mod cases;
 pub mod check;
 pub mod compile;
 pub mod componentize;

@@ -48,6 +48,8 @@ pub struct Manifest {
     pub action: Option<Action>,
     /// Its own tests.
     pub tests: Option<Tests>,
+    /// How its author makes it.
+    pub build: Option<Build>,
 }
 
 /// The `[predictor]` of a manifest.
@@ -83,6 +85,16 @@ pub struct Tests {
     pub cases: String,
 }
 
+/// The `[build]` of a manifest: for `forewright plugin build` on its author's machine; a server runs nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// A command of the shell, run in the manifest's folder.
+    pub command: Option<String>,
+    /// The core module or component that it leaves, from that folder.
+    pub module: String,
+}
+
 /// Why a text is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -90,7 +102,7 @@ pub enum ManifestError {
     #[error("the manifest has {0} bytes; {LONGEST} are the most")]
     TooLong(usize),
     /// No TOML, an unknown key, a missing key or a value of another type; the text shows the line.
-    #[error("the manifest cannot be read: {0}")]
+    #[error(transparent)]
     Toml(#[from] toml::de::Error),
     /// A value that does not fit.
     #[error("`{key}` of the manifest: {why}")]
@@ -143,6 +155,7 @@ struct Written {
     predictor: Option<Predictor>,
     action: Option<Action>,
     tests: Option<Tests>,
+    build: Option<Build>,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +192,7 @@ impl FromStr for Manifest {
             predictor: written.predictor,
             action: written.action,
             tests: written.tests,
+            build: written.build,
         };
         manifest.limits.check()?;
         manifest.check_world()?;
@@ -304,7 +318,10 @@ schema = { type = "object" }
 [predictor]
 step-ms = 3_600_000
 [tests]
-cases = "tests/*.json"
+cases = "tests/*.toml"
+[build]
+command = "make"
+module = "fan.wasm"
 "#,
         )
         .unwrap();

@@ -7,6 +7,7 @@
 //! A call that ended by itself, or by the number of its instructions, ends the same way again, bit for bit. One that the
 //! clock stopped, or somebody who did not want to wait, or that used up its stack, may get further or less far.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -138,12 +139,41 @@ pub struct Recording {
     pub outcome: Outcome,
 }
 
+/// What the bytes of a recording begin with, and the version of what follows.
+const MAGIC: &[u8] = b"forewright call 1\n";
+
 /// The bytes are no recording.
 #[derive(Debug, thiserror::Error)]
-#[error("the bytes are no recording of a plugin's call")]
-pub struct NotARecording(#[source] postcard::Error);
+pub enum NotARecording {
+    /// They begin otherwise.
+    #[error("the bytes are no recording of a plugin's call, or one of another version")]
+    Foreign,
+    /// They begin like one.
+    #[error("the recording of a plugin's call is broken")]
+    Broken(#[source] postcard::Error),
+}
 
 impl Recording {
+    /// Digests of the artifacts that the call read and did not make itself; to be there when it is run again.
+    #[must_use]
+    pub fn reads(&self) -> BTreeSet<&str> {
+        let made: BTreeSet<&str> = (self.told.iter())
+            .filter_map(|told| match told {
+                Told::Finish(Ok(artifact)) => Some(&*artifact.digest),
+                _ => None,
+            })
+            .collect();
+        let read = self.told.iter().filter_map(|told| match told {
+            Told::Read {
+                digest,
+                told: Ok(_),
+                ..
+            } => Some(&**digest),
+            _ => None,
+        });
+        read.filter(|digest| !made.contains(digest)).collect()
+    }
+
     /// As bytes; numbers keep every bit.
     ///
     /// # Panics
@@ -151,7 +181,8 @@ impl Recording {
     /// Never: everything in a recording can be written.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("a recording holds plain data")
+        let bytes = postcard::to_extend(self, MAGIC.to_vec());
+        bytes.expect("a recording holds plain data")
     }
 
     /// From bytes.
@@ -160,7 +191,8 @@ impl Recording {
     ///
     /// If they are none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotARecording> {
-        postcard::from_bytes(bytes).map_err(NotARecording)
+        let bytes = bytes.strip_prefix(MAGIC).ok_or(NotARecording::Foreign)?;
+        postcard::from_bytes(bytes).map_err(NotARecording::Broken)
     }
 }
 

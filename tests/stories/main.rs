@@ -10,6 +10,7 @@ mod a_reader_stops_early;
 mod a_request_is_repeated;
 mod a_run_survives_a_crash;
 mod a_storm_starts_one_run;
+mod an_author_makes_a_plugin;
 mod bad_input_is_refused;
 mod bytes_are_fetched_by_digest;
 mod bytes_are_sent_in_stretches;

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod migrate;
 pub mod openapi;
 pub mod output;
+pub mod plugin;
 pub mod policy;
 pub mod predict;
 pub mod replay;
@@ -60,6 +61,9 @@ enum Command {
     /// Check and test workflows.
     #[command(subcommand)]
     Workflow(workflow::Workflow),
+    /// Build, check, test and sign plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
     /// Bring the database to the newest schema.
     Migrate(migrate::Migrate),
     /// Print the REST API's document.
@@ -82,6 +86,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Predict(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Workflow(command) => command.run(),
+        Command::Plugin(command) => command.run(),
         Command::Migrate(command) => command.run(config.as_deref()),
         Command::Openapi(command) => command.run(),
     };

@@ -1,0 +1,156 @@
+//! A plugin on its author's machine: the project it is built from, or the file that came of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ::plugins::componentize::componentize;
+use ::plugins::engine::{Pace, Plugin, Runtime};
+use ::plugins::grants::Grants;
+use ::plugins::manifest::Manifest;
+use ::plugins::{bundle, shape};
+use anyhow::{Context, bail};
+
+use super::super::output;
+
+/// The name of the manifest in its folder.
+pub(super) const MANIFEST: &str = "plugin.toml";
+
+/// A plugin's file, taken apart.
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    pub(super) file: Vec<u8>,
+    pub(super) manifest: Manifest,
+    /// The project it was built from, if it was.
+    pub(super) folder: Option<PathBuf>,
+}
+
+impl Opened {
+    /// The plugin of a file, or that of a project, which is built anew.
+    pub(super) fn new(path: &Path) -> anyhow::Result<Self> {
+        if !path.is_dir() {
+            return Self::of_file(path);
+        }
+        let built = build(path, None)?;
+        Ok(Self {
+            folder: Some(path.to_owned()),
+            ..Self::of_file(&built)?
+        })
+    }
+
+    fn of_file(path: &Path) -> anyhow::Result<Self> {
+        let file = output::read("plugin", path)?;
+        let (_, manifest) =
+            bundle::open(&file).with_context(|| format!("`{}` is no plugin", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            manifest,
+            folder: None,
+        })
+    }
+
+    /// What was added to it left out.
+    pub(super) fn component(&self) -> anyhow::Result<&[u8]> {
+        Ok(bundle::open(&self.file)?.0.component)
+    }
+
+    /// Ready to be called, with all it asks for granted: it runs beside its author.
+    pub(super) fn prepare(&self, pace: Pace) -> anyhow::Result<Plugin> {
+        let (component, manifest) = (self.component()?, &self.manifest);
+        let shape = shape::read(component)?;
+        shape::admit(&shape, manifest, &manifest.capabilities)?;
+        let grants = Grants::all(&manifest.capabilities);
+        let runtime = Runtime::new(pace)?;
+        Ok(runtime.prepare(component, manifest.world, grants, &manifest.limits)?)
+    }
+
+    /// Name, version and world.
+    pub(super) fn title(&self) -> String {
+        let Manifest {
+            name,
+            version,
+            world,
+            ..
+        } = &self.manifest;
+        format!("{name} {version} ({world})")
+    }
+}
+
+/// Builds the plugin of a folder; answers its file, which is `NAME-VERSION.wasm` beside the manifest unless `to` says
+/// otherwise.
+pub(super) fn build(folder: &Path, to: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = folder.join(MANIFEST);
+    let text = output::read_text("manifest", &path)?;
+    let manifest: Manifest = (text.parse()).with_context(|| format!("`{}`", path.display()))?;
+    let Some(build) = &manifest.build else {
+        bail!(
+            "`{}` says nothing of how the plugin is built; add\n\n  \
+             [build]\n  command = \"make\"\n  module = \"{}.wasm\"",
+            path.display(),
+            manifest.name
+        );
+    };
+    if let Some(command) = &build.command {
+        run(command, folder)?;
+    }
+    let from = folder.join(&build.module);
+    let beside = folder.join(format!("{}-{}.wasm", manifest.name, manifest.version));
+    let to = to.map_or(beside, Path::to_owned);
+    if to == from {
+        bail!(
+            "`{}` is the module the plugin is made of, and would be written over",
+            to.display()
+        );
+    }
+    let module = output::read("module", &from)?;
+    let file =
+        file_of(&module, &text, &manifest).with_context(|| format!("`{}`", from.display()))?;
+    output::write(&to, &file)?;
+    Ok(to)
+}
+
+/// The plugin's file, out of a module or component that fits its manifest.
+fn file_of(module: &[u8], text: &str, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    let component = component_of(module, manifest)?;
+    let shape = shape::read(&component)?;
+    shape::admit(&shape, manifest, &manifest.capabilities)?;
+    let file = bundle::pack(&component, &with_digest(text, manifest, &component));
+    // It says so if the manifest has the digest of another component.
+    bundle::open(&file)?;
+    Ok(file)
+}
+
+/// What a build prints is no result of ours: it goes where progress goes.
+fn run(command: &str, folder: &Path) -> anyhow::Result<()> {
+    let status = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(io::stderr())
+        .status()
+        .with_context(|| format!("failed to run `{command}`"))?;
+    if !status.success() {
+        bail!("the build failed: `{command}` ended with {status}");
+    }
+    Ok(())
+}
+
+fn component_of(module: &[u8], manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    match shape::read(module) {
+        Err(shape::ShapeError::CoreModule) => {
+            let capabilities = manifest.capabilities.named();
+            Ok(componentize(module, manifest.world, &capabilities)?)
+        }
+        Err(why) => Err(why.into()),
+        Ok(_) => Ok(module.to_vec()),
+    }
+}
+
+/// The manifest's text with the digest of its component; first, since what follows may belong to a table.
+fn with_digest(text: &str, manifest: &Manifest, component: &[u8]) -> String {
+    match manifest.digest {
+        Some(_) => text.to_owned(),
+        None => format!("digest = \"{}\"\n{text}", bundle::digest(component)),
+    }
+}
