@@ -36,19 +36,9 @@ async fn queue_steps(f: &Fresh) {
         .await
         .unwrap();
     let steps = positions.iter().map(|position| NewStep {
-        run: &run,
-        position,
         kind: "large",
-        queue: "io",
-        priority: 0,
-        max_attempts: 3,
-        backoff_ms: 1_000,
-        deadline: None,
         input: "[1]",
-        concurrency_key: None,
-        concurrency_limit: 1,
-        idempotency_key: None,
-        lease: None,
+        ..NewStep::plain(&run, position)
     });
     let steps: Vec<NewStep<'_>> = steps.collect();
     steps::insert_all(&f.db.write, f.now(), &steps)

@@ -54,7 +54,7 @@ const WHOLE_EVERY_MS: i64 = 60_000;
 /// And no more of the time than one part in so many.
 const WHOLE_SHARE: i64 = 100;
 /// But never longer apart than this, milliseconds.
-const WHOLE_AT_LEAST_MS: i64 = 600_000;
+const WHOLE_WITHIN_MS: i64 = 600_000;
 
 impl Default for Looks {
     fn default() -> Self {
@@ -85,7 +85,7 @@ impl Looks {
         if span.after == i64::MIN {
             let took_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
             let rest = took_ms.saturating_mul(WHOLE_SHARE);
-            let rest = rest.clamp(WHOLE_EVERY_MS, WHOLE_AT_LEAST_MS);
+            let rest = rest.clamp(WHOLE_EVERY_MS, WHOLE_WITHIN_MS);
             self.whole_at = span.until.saturating_add(rest);
         }
     }
@@ -317,21 +317,7 @@ mod tests {
     async fn three_steps(f: &Fresh) -> String {
         let run = f.start("fn run(event) { 1 }", json!(null)).await;
         for position in ["1", "2", "3"] {
-            let step = NewStep {
-                run: &run,
-                position,
-                kind: "echo",
-                queue: "io",
-                priority: 0,
-                max_attempts: 3,
-                backoff_ms: 1_000,
-                deadline: None,
-                input: "null",
-                concurrency_key: None,
-                concurrency_limit: 1,
-                idempotency_key: None,
-                lease: None,
-            };
+            let step = NewStep::plain(&run, position);
             steps::insert(&f.db.write, f.now(), &step).await.unwrap();
         }
         run

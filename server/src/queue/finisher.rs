@@ -466,21 +466,7 @@ mod tests {
         journal::append(db, f.now(), run, &entries).await.unwrap();
         let new: Vec<NewStep<'_>> = positions
             .iter()
-            .map(|position| NewStep {
-                run,
-                position,
-                kind: "echo",
-                queue: "io",
-                priority: 0,
-                max_attempts: 3,
-                backoff_ms: 1_000,
-                deadline: None,
-                input: "null",
-                concurrency_key: None,
-                concurrency_limit: 1,
-                idempotency_key: None,
-                lease: None,
-            })
+            .map(|position| NewStep::plain(run, position))
             .collect();
         steps::insert_all(db, f.now(), &new).await.unwrap();
         let mut claimed = claim(db, f.now(), "w", "io", 10_000, count).await.unwrap();

@@ -35,21 +35,8 @@ async fn asks_again_and_again(tx: &impl ConnectionTrait) {
 async fn a_claim_takes_no_more_steps_than_there_are_hands(f: Fresh) {
     let run = f.start("fn run(event) { 1 }", json!(null)).await;
     for n in 1..=40 {
-        let step = NewStep {
-            run: &run,
-            position: &n.to_string(),
-            kind: "echo",
-            queue: "io",
-            priority: 0,
-            max_attempts: 3,
-            backoff_ms: 1_000,
-            deadline: None,
-            input: "null",
-            concurrency_key: None,
-            concurrency_limit: 1,
-            idempotency_key: None,
-            lease: None,
-        };
+        let position = n.to_string();
+        let step = NewStep::plain(&run, &position);
         steps::insert(&f.db.write, f.now(), &step).await.unwrap();
     }
     let tx = begin(&f.db.write).await.unwrap();

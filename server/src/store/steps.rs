@@ -104,6 +104,28 @@ pub struct NewStep<'a> {
     pub lease: Option<NewLease<'a>>,
 }
 
+#[cfg(test)]
+impl<'a> NewStep<'a> {
+    /// A step of the queue `io` that is like most others.
+    pub fn plain(run: &'a str, position: &'a str) -> Self {
+        Self {
+            run,
+            position,
+            kind: "echo",
+            queue: "io",
+            priority: 0,
+            max_attempts: 3,
+            backoff_ms: 1_000,
+            deadline: None,
+            input: "null",
+            concurrency_key: None,
+            concurrency_limit: 1,
+            idempotency_key: None,
+            lease: None,
+        }
+    }
+}
+
 /// A lease that begins as its step is queued.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct NewLease<'a> {
