@@ -285,9 +285,8 @@ async fn tell(
     more: &Value,
 ) -> Result<(), StoreError> {
     let detail = finisher::detail(step, more);
-    events::record(db, now, name, &step.id, &detail).await?;
     let actor = step.lease_owner.as_deref().unwrap_or("server");
-    audit::record_next(db, now, actor, name, &step.id, &detail).await?;
+    audit::record_with_fact(db, now, name, (actor, name), &step.id, &detail).await?;
     let ends = match name {
         "step.done" => queues::Ends { done: 1, failed: 0 },
         _ => queues::Ends { done: 0, failed: 1 },

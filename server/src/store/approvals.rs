@@ -93,8 +93,15 @@ pub async fn answer(
     // After the run's own rows and before what is numbered, as everywhere.
     answer_window(db, now, &row, given).await?;
     let detail = json!({ "run": row.run_id, "answer": given.answer, "comment": given.comment });
-    events::record(db, now, "approval.answered", id, &detail).await?;
-    audit::record(db, now, given.by, "answer_approval", id, &detail).await?;
+    audit::record_with_fact(
+        db,
+        now,
+        "approval.answered",
+        (given.by, "answer_approval"),
+        id,
+        &detail,
+    )
+    .await?;
     Ok(row)
 }
 

@@ -1,6 +1,6 @@
 //! Who did what: an append-only chain in which every row carries the hash of the one before.
 
-use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
+use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, QueryOrder};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -30,32 +30,53 @@ pub async fn record(
     detail: &Value,
 ) -> Result<(), StoreError> {
     events::in_order(db).await?;
-    record_next(db, now, actor, verb, subject, detail).await
+    let before = last_hash(db).await?;
+    let detail = to_json("audit detail", detail)?;
+    append(db, now, &before, [actor, verb, subject, &detail]).await
 }
 
-/// Records a deed as [`record`] does, in a transaction that recorded a fact before and so is in order already.
-pub(crate) async fn record_next(
+/// Records a fact and who brought it about: what both say is the same.
+///
+/// Last in a transaction, like either alone. All who record wait for whoever is here, so it asks the database for as
+/// little as can be: the fact and the end of the chain come in one answer.
+pub async fn record_with_fact(
     db: &impl ConnectionTrait,
     now: i64,
-    actor: &str,
-    verb: &str,
+    fact: &str,
+    (actor, verb): (&str, &str),
     subject: &str,
     detail: &Value,
 ) -> Result<(), StoreError> {
-    let before = last_hash(db).await?;
     let detail = to_json("audit detail", detail)?;
-    let hash = link(&before, now, [actor, verb, subject, &detail]);
+    let last: Last = events::insert(db, now, [fact, subject, &detail], LAST_HASH).await?;
+    append(db, now, &last.hash, [actor, verb, subject, &detail]).await
+}
+
+async fn append(
+    db: &impl ConnectionTrait,
+    now: i64,
+    before: &str,
+    deed: [&str; 4],
+) -> Result<(), StoreError> {
+    let hash = link(before, now, deed);
+    let [actor, verb, subject, detail] = deed;
     let sql = "INSERT INTO audit (at, actor, verb, subject, detail, hash) \
                VALUES ($1, $2, $3, $4, $5, $6)";
     execute(db, sql, values![now, actor, verb, subject, detail, hash]).await?;
     Ok(())
 }
 
-/// The hash the next row follows from; empty before the first.
+/// The end of the chain, which the next row follows from; empty before the first.
+const LAST_HASH: &str = "COALESCE((SELECT hash FROM audit ORDER BY seq DESC LIMIT 1), '') AS hash";
+
+#[derive(FromQueryResult)]
+struct Last {
+    hash: String,
+}
+
 async fn last_hash(db: &impl ConnectionTrait) -> Result<String, StoreError> {
-    let sql = "SELECT * FROM audit ORDER BY seq DESC LIMIT 1";
-    let last: Option<audit::Model> = one(db, sql, values![]).await?;
-    Ok(last.map_or_else(String::new, |row| row.hash))
+    let last: Option<Last> = one(db, &format!("SELECT {LAST_HASH}"), values![]).await?;
+    Ok(last.map_or_else(String::new, |last| last.hash))
 }
 
 /// A row of the chain to be recorded with others.

@@ -275,8 +275,15 @@ pub async fn resolve(
         }
     }
     let detail = json!({ "on_plate": on_plate, "fence": fence, "scan": scan });
-    events::record(db, now, "build.resolved", id, &detail).await?;
-    audit::record(db, now, actor, "resolve_build", id, &detail).await?;
+    audit::record_with_fact(
+        db,
+        now,
+        "build.resolved",
+        (actor, "resolve_build"),
+        id,
+        &detail,
+    )
+    .await?;
     if let (BuildEffect::ScanPlate, Some(scan)) = (effect, scan) {
         leases::complete_by_hand(db, now, &row, actor, scan).await?;
     }

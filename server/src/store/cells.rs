@@ -145,8 +145,15 @@ pub async fn approve(
         ];
         execute(db, sql, values).await?;
         let detail = json!({ "enrolment": code });
-        events::record(db, now, "cell.enrolled", &id, &detail).await?;
-        audit::record(db, now, actor, "approve_enrolment", &id, &detail).await?;
+        audit::record_with_fact(
+            db,
+            now,
+            "cell.enrolled",
+            (actor, "approve_enrolment"),
+            &id,
+            &detail,
+        )
+        .await?;
     }
     enrolment(db, code).await
 }
@@ -165,8 +172,15 @@ pub async fn reject(
     let sql = "UPDATE enrolment SET state = 'rejected' WHERE code = $1 AND state = 'pending'";
     if execute(db, sql, values![code]).await? == 1 {
         let detail = json!({ "enrolment": code });
-        events::record(db, now, "enrolment.rejected", code, &detail).await?;
-        audit::record(db, now, actor, "reject_enrolment", code, &detail).await?;
+        audit::record_with_fact(
+            db,
+            now,
+            "enrolment.rejected",
+            (actor, "reject_enrolment"),
+            code,
+            &detail,
+        )
+        .await?;
     }
     let request = enrolment(db, code).await?;
     if request.state == "rejected" {

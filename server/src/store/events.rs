@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QuerySelect};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QuerySelect};
 use serde::Serialize;
 use serde_json::Value;
 use workflows::run::{CallOutcome, Position};
 
 use super::database::{
-    IN_ORDER_MS, Moved, all, execute, from_json, notify_of, number, rows_in, to_json,
+    IN_ORDER_MS, Moved, all, execute, from_json, notify_of, number, one, rows_in, to_json,
 };
 use super::runs::run;
 use super::{StoreError, journal, steps};
@@ -46,14 +46,32 @@ pub async fn record(
     subject: &str,
     payload: &Value,
 ) -> Result<i64, StoreError> {
+    let texts = [name, subject, &to_json("event", payload)?];
+    let new: Numbered = insert(db, now, texts, "seq").await?;
+    Ok(new.seq)
+}
+
+#[derive(FromQueryResult)]
+struct Numbered {
+    seq: i64,
+}
+
+/// Inserts the name, subject and payload of a fact, and gives what is asked for in the same answer. The same holds for
+/// it as for [`record`].
+pub(super) async fn insert<T: FromQueryResult>(
+    db: &impl ConnectionTrait,
+    now: i64,
+    [name, subject, payload]: [&str; 3],
+    ask: &str,
+) -> Result<T, StoreError> {
     // It is told at the commit; said before, it keeps nobody waiting.
     notify_of(db, Moved::Fact).await?;
     in_order(db).await?;
-    let sql = "INSERT INTO event (at, name, subject, payload) VALUES ($1, $2, $3, $4) \
-               RETURNING seq AS n";
-    let values = values![now, name, subject, to_json("event", payload)?];
-    let seq = number(db, sql, values).await?;
-    seq.ok_or_else(|| StoreError::unknown("event", name))
+    let sql = format!(
+        "INSERT INTO event (at, name, subject, payload) VALUES ($1, $2, $3, $4) RETURNING {ask}"
+    );
+    let answer = one(db, &sql, values![now, name, subject, payload]).await?;
+    answer.ok_or_else(|| StoreError::unknown("event", name))
 }
 
 /// A fact to be recorded with others.

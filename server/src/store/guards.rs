@@ -103,8 +103,15 @@ pub async fn set_kill_switch(
         let_go_on(db, now).await?;
     }
     let detail = json!({ "on": switch.is_some(), "reason": reason });
-    events::record(db, now, "fleet.kill_switch", "fleet", &detail).await?;
-    audit::record(db, now, actor, "set_kill_switch", "fleet", &detail).await?;
+    audit::record_with_fact(
+        db,
+        now,
+        "fleet.kill_switch",
+        (actor, "set_kill_switch"),
+        "fleet",
+        &detail,
+    )
+    .await?;
     Ok(switch)
 }
 
@@ -125,8 +132,15 @@ pub async fn set_dry_run(
     let value = if on { "on" } else { "off" };
     settings::put(db, &dry_run_of(policy), value).await?;
     let detail = json!({ "on": on });
-    events::record(db, now, "policy.dry_run", policy, &detail).await?;
-    audit::record(db, now, actor, "set_dry_run", policy, &detail).await
+    audit::record_with_fact(
+        db,
+        now,
+        "policy.dry_run",
+        (actor, "set_dry_run"),
+        policy,
+        &detail,
+    )
+    .await
 }
 
 fn dry_run_of(policy: &str) -> String {

@@ -353,12 +353,11 @@ pub async fn start(
         return Err(StoreError::stale("lease", holder.lease));
     }
     let detail = json!({ "lease": holder.lease, "fence": holder.fence });
-    events::record(db, now, "build.started", &grant.build.id, &detail).await?;
-    audit::record(
+    audit::record_with_fact(
         db,
         now,
-        holder.cell,
-        "start_build",
+        "build.started",
+        (holder.cell, "start_build"),
         &grant.build.id,
         &detail,
     )
@@ -478,8 +477,15 @@ async fn end(
     let text = to_json("build ending", ending)?;
     execute(db, sql, values![lease.id.as_str(), text, now]).await?;
     let detail = json!({ "lease": lease.id, "ending": ending });
-    events::record(db, now, "build.ended", &build.id, &detail).await?;
-    audit::record(db, now, actor, "end_build", &build.id, &detail).await
+    audit::record_with_fact(
+        db,
+        now,
+        "build.ended",
+        (actor, "end_build"),
+        &build.id,
+        &detail,
+    )
+    .await
 }
 
 /// Takes back the leases that ran out; says how many. To be called in a transaction.

@@ -12,8 +12,8 @@ use super::database::{
 };
 use super::scripts::Scripts;
 use super::{
-    Page, StoreError, archives, audit, builds, children, events, first_id_of, guards, new_id,
-    steps, windows,
+    Page, StoreError, archives, audit, builds, children, first_id_of, guards, new_id, steps,
+    windows,
 };
 
 table!(
@@ -115,8 +115,15 @@ pub async fn create(
     let run: Option<run::Model> = one(db, sql, values).await?;
     steps::insert_advance(db, now, &id).await?;
     let detail = json!({ "workflow": new.workflow, "revision": new.revision });
-    events::record(db, now, "run.started", &id, &detail).await?;
-    audit::record_next(db, now, new.actor, "start_run", &id, &detail).await?;
+    audit::record_with_fact(
+        db,
+        now,
+        "run.started",
+        (new.actor, "start_run"),
+        &id,
+        &detail,
+    )
+    .await?;
     run.ok_or_else(|| StoreError::unknown("run", id))
 }
 
@@ -313,8 +320,7 @@ pub async fn end(
         windows::cancel_of_run(db, now, id).await?;
     }
     let detail = json!({ "state": end.state() });
-    events::record(db, now, "run.ended", id, &detail).await?;
-    audit::record(db, now, "server", "end_run", id, &detail).await
+    audit::record_with_fact(db, now, "run.ended", ("server", "end_run"), id, &detail).await
 }
 
 /// Notes what a replay made of a run, if the machine lets it happen from where the run stands now.
@@ -368,8 +374,7 @@ pub async fn pin(
         ));
     }
     let detail = json!({ "from": row.revision, "to": revision });
-    events::record(db, now, "run.pinned", id, &detail).await?;
-    audit::record(db, now, actor, "pin_run", id, &detail).await
+    audit::record_with_fact(db, now, "run.pinned", (actor, "pin_run"), id, &detail).await
 }
 
 /// Runs of a workflow that are pinned to a revision and not over, newest first.
@@ -431,8 +436,7 @@ pub async fn migrate(
     }
     notify(db).await?;
     let detail = json!({ "from": row.revision, "to": to });
-    events::record(db, now, "run.migrated", id, &detail).await?;
-    audit::record(db, now, actor, "migrate_run", id, &detail).await?;
+    audit::record_with_fact(db, now, "run.migrated", (actor, "migrate_run"), id, &detail).await?;
     Ok(true)
 }
 
@@ -447,8 +451,15 @@ pub async fn diverge(
                WHERE id = $1 AND state IN ('running', 'waiting')";
     let text = to_json("divergence", divergence)?;
     if execute(db, sql, values![id, text]).await? == 1 {
-        events::record(db, now, "run.diverged", id, divergence).await?;
-        audit::record(db, now, "server", "diverge_run", id, divergence).await?;
+        audit::record_with_fact(
+            db,
+            now,
+            "run.diverged",
+            ("server", "diverge_run"),
+            id,
+            divergence,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -135,8 +135,15 @@ pub(super) async fn cancel_of_run(
     let cancelled: Vec<maintenance_window::Model> = all(db, sql, values![run]).await?;
     for window in cancelled {
         let detail = json!({ "state": window.state });
-        events::record(db, now, "window.cancelled", &window.id, &detail).await?;
-        audit::record(db, now, "server", "set_window_state", &window.id, &detail).await?;
+        audit::record_with_fact(
+            db,
+            now,
+            "window.cancelled",
+            ("server", "set_window_state"),
+            &window.id,
+            &detail,
+        )
+        .await?;
     }
     Ok(())
 }

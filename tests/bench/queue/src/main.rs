@@ -123,11 +123,11 @@ impl Bench {
         Ok(())
     }
 
-    /// Starts the runs that so many steps are to belong to, [`PER_RUN`] each.
+    /// Starts so many runs.
     async fn start_runs(&self, count: usize) -> anyhow::Result<Vec<String>> {
         let tx = begin(&self.queue.db().write).await?;
         let mut runs = Vec::new();
-        for _ in 0..count.div_ceil(PER_RUN) {
+        for _ in 0..count {
             runs.push(start_run(&tx, &self.queue, &self.revision).await?);
         }
         tx.commit().await?;
@@ -246,8 +246,8 @@ async fn throughput(url: &str, total: usize, hands: usize) -> anyhow::Result<Val
     let bench = Bench::start(url, &["io"], hands, "fn run(event) { }").await?;
     let before = bench.recorded().await?;
     let (warm, runs) = (
-        bench.start_runs(PER_RUN).await?,
-        bench.start_runs(total).await?,
+        bench.start_runs(1).await?,
+        bench.start_runs(total.div_ceil(PER_RUN)).await?,
     );
     bench.enqueue(&warm, PER_RUN).await?;
     finished(&bench, before, PER_RUN).await?;
@@ -334,37 +334,39 @@ async fn ended(bench: &Bench, id: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Single steps queued at a rate, each in its own transaction; from before it to the beginning of the work.
+/// Single steps queued at a rate, each by its own run in its own transaction, as an advance does it; from before it to
+/// the beginning of the work.
 async fn pickup(url: &str, rate: f64, seconds: f64, hands: usize) -> anyhow::Result<Value> {
     let bench = Bench::start(url, &["io"], hands, "fn run(event) { }").await?;
-    let warm = bench.start_runs(10).await?;
+    let warm = bench.start_runs(1).await?;
     bench.enqueue(&warm, 10).await?;
     finished(&bench, 0, 10).await?;
+    let runs = bench.start_runs((rate * seconds).ceil() as usize).await?;
     if let Ok(mut picked_up) = PICKED_UP.lock() {
         picked_up.clear();
     }
     let began = tokio::time::Instant::now();
-    let (mut n, mut queueing) = (0_u32, tokio::task::JoinSet::new());
-    while f64::from(n) < rate * seconds {
-        tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(n) / rate)).await;
-        let (queue, revision) = (bench.queue.clone(), bench.revision.clone());
+    let (total, mut queueing) = (runs.len(), tokio::task::JoinSet::new());
+    for (n, run) in runs.into_iter().enumerate() {
+        tokio::time::sleep_until(began + Duration::from_secs_f64(share(n) / rate)).await;
+        let queue = bench.queue.clone();
         queueing.spawn(async move {
             let inputs = [json!({ "at": now_us() })];
             let tx = begin(&queue.db().write).await?;
-            let run = start_run(&tx, &queue, &revision).await?;
             queue_steps(&tx, &queue, &run, &inputs).await?;
+            let detail = json!({ "steps": 1 });
+            events::record(&tx, queue.now(), "run.advanced", &run, &detail).await?;
             tx.commit().await?;
             if queue.db().listen.is_none() {
                 queue.notify_local();
             }
             anyhow::Ok(())
         });
-        n += 1;
     }
     while let Some(queued) = queueing.join_next().await {
         queued??;
     }
-    finished(&bench, 0, 10 + n as usize).await?;
+    finished(&bench, 0, 10 + total).await?;
     bench.stop().await?;
     let picked_up_ms = PICKED_UP.lock().map(|all| all.clone()).unwrap_or_default();
     Ok(json!({ "rate": rate, "picked_up_ms": picked_up_ms }))
@@ -438,7 +440,7 @@ async fn recovery(url: &str, count: usize) -> anyhow::Result<Value> {
 async fn hold(url: &str, count: usize) -> anyhow::Result<Value> {
     ENDLESS.store(true, Ordering::Relaxed);
     let bench = Bench::start(url, &["io"], count, "fn run(event) { }").await?;
-    let runs = bench.start_runs(count).await?;
+    let runs = bench.start_runs(count.div_ceil(PER_RUN)).await?;
     bench.enqueue(&runs, count).await?;
     while DONE.load(Ordering::Relaxed) < count {
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -9,8 +9,8 @@ use server::queue::{Floor, Queue, claim_from, release};
 use server::store::begin;
 use tokio::time::sleep_until;
 
-use super::Bench;
 use super::world::DONE;
+use super::{Bench, PER_RUN};
 
 /// Steps are queued this often, so many at once as make the rate.
 const BEAT: Duration = Duration::from_millis(100);
@@ -61,7 +61,7 @@ async fn queue_anew(bench: &Bench, steps: usize) -> anyhow::Result<()> {
     let mut tries_left = 10;
     loop {
         let queued = async {
-            let runs = bench.start_runs(steps).await?;
+            let runs = bench.start_runs(steps.div_ceil(PER_RUN)).await?;
             bench.enqueue(&runs, steps).await
         };
         match queued.await {
