@@ -17,7 +17,8 @@ check() {
 
 # What is measured against lives in workspaces of its own.
 formats_beside() {
-    cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check &&
+    cargo fmt --manifest-path plugins/sdk/Cargo.toml --check &&
+        cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check &&
         cargo fmt --manifest-path tests/bench/queue/peers/rust/Cargo.toml --check
 }
 
