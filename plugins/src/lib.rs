@@ -13,6 +13,7 @@
 //!   call again. [`log`](mod@log) is what a guest writes.
 //! * [`check`] is the conformance kit, [`cases`] are an author's own; [`lifecycle`] decides what becomes of a version: pure,
 //!   like everything that decides.
+//! * [`project`] is what an author begins with: a folder for each language.
 //!
 //! # From a module to an answer
 //!
@@ -81,6 +82,7 @@ pub mod limits;
 pub mod log;
 pub mod manifest;
 pub mod origin;
+pub mod project;
 pub mod recording;
 pub mod shape;
 pub mod trust;

@@ -93,6 +93,18 @@ pub struct Build {
     pub command: Option<String>,
     /// The core module or component that it leaves, from that folder.
     pub module: String,
+    /// What is written into that folder before, anew for the capabilities that are asked for.
+    pub bindings: Option<Bindings>,
+}
+
+/// How a guest's compiler is told the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bindings {
+    /// As WIT, in `wit/`.
+    Wit,
+    /// As C, in `bindings/`.
+    C,
 }
 
 /// Why a text is no manifest.

@@ -351,3 +351,69 @@ fn what_is_no_plugin_is_refused_with_the_next_thing_to_do() {
         "{stranger}"
     );
 }
+
+#[test]
+fn a_project_is_begun_in_an_empty_folder_by_a_right_name() {
+    let clean = tempfile::tempdir().expect("a folder");
+    let begin = |name: &str, language: &str| {
+        let mut command = Command::new(forewright());
+        command.args(["plugin", "new", name, "--lang", language]);
+        command
+            .args(["--world", "action"])
+            .current_dir(clean.path());
+        command.output().expect("forewright can be started")
+    };
+    assert!(begin("tickets", "c").status.success());
+    for file in [
+        "plugin.toml",
+        "plugin.c",
+        "build.sh",
+        "bindings/plugin.h",
+        "README.md",
+    ] {
+        assert!(clean.path().join("tickets").join(file).exists(), "{file}");
+    }
+    for (name, language, why) in [
+        ("tickets", "c", "`tickets` is not empty"),
+        ("Tickets!", "c", "`name` of the manifest"),
+        ("others", "cobol", "no template for `cobol`"),
+    ] {
+        let refused = begin(name, language);
+        assert!(
+            !refused.status.success() && said(&refused).contains(why),
+            "{}",
+            said(&refused)
+        );
+    }
+    assert!(!clean.path().join("Tickets!").exists() && !clean.path().join("others").exists());
+}
+
+#[test]
+fn bindings_follow_what_is_asked_for() {
+    let clean = tempfile::tempdir().expect("a folder");
+    let path = |file: &str| clean.path().join("tickets").join(file);
+    let forewright = |arguments: &[&str]| {
+        let mut command = Command::new(forewright());
+        command
+            .arg("plugin")
+            .args(arguments)
+            .current_dir(clean.path());
+        command.output().expect("forewright can be started")
+    };
+    let began = forewright(&["new", "tickets", "--lang", "c", "--world", "action"]);
+    assert!(began.status.success(), "{}", said(&began));
+    let header = || std::fs::read_to_string(path("bindings/plugin.h")).expect("a header");
+    assert!(!header().contains("http_send"));
+    let manifest = std::fs::read_to_string(path("plugin.toml")).expect("a manifest");
+    let asks = "[capabilities]\nhttp = { origins = [\"https://tickets.example\"] }\n";
+    std::fs::write(path("plugin.toml"), manifest + asks).expect("written");
+    // There may be no compiler here; the bindings are written before it is asked for.
+    std::fs::write(path("build.sh"), "exit 1").expect("written");
+    let built = forewright(&["build", "tickets"]);
+    assert!(
+        said(&built).contains("the build failed"),
+        "{}",
+        said(&built)
+    );
+    assert!(header().contains("extern bool http_send("));
+}

@@ -1,7 +1,4 @@
 // Gives a plugin's function the name by which the host calls it; asc itself takes no name with `:` or `#`.
-import binaryen from "binaryen";
-import { Transform } from "assemblyscript/transform";
-
 const interfaces = {
   predict: "predict",
   detect: "detect",
@@ -11,12 +8,12 @@ const interfaces = {
   run: "act",
 };
 
-export default class extends Transform {
+export default class {
   afterCompile(module) {
     for (const [name, face] of Object.entries(interfaces)) {
       const entry = module.getExport(name);
       if (!entry) continue;
-      const { value } = binaryen.getExportInfo(entry);
+      const { value } = this.binaryen.getExportInfo(entry);
       module.removeExport(name);
       module.addFunctionExport(value, `forewright:plugin/${face}@1.0.0#${name}`);
     }

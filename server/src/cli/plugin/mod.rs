@@ -4,6 +4,7 @@ mod build;
 mod call;
 mod check;
 mod inspect;
+mod new;
 mod project;
 mod replay;
 mod sign;
@@ -13,7 +14,7 @@ use clap::Subcommand;
 
 /// What the help of `plugin` and of its commands ends with.
 const HELP: &str = "\
-A plugin's folder has a plugin.toml:
+A plugin's folder, as `forewright plugin new` makes one, has a plugin.toml:
 
   name = \"tickets\"
   version = \"1.0.0\"
@@ -35,6 +36,8 @@ Exit code: 0 where all is well, 1 where anything is wrong, 2 for arguments that 
 #[derive(Debug, Subcommand)]
 #[command(after_help = HELP)]
 pub enum Plugin {
+    /// Begin a project: a folder that builds and passes its tests.
+    New(new::New),
     /// Run a project's build and make one file of component and manifest.
     Build(build::Build),
     /// Ask a plugin what every plugin is asked sooner or later, and say how it did.
@@ -74,6 +77,7 @@ impl Plugin {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::New(command) => command.run(),
             Self::Build(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Test(command) => command.run(),

@@ -1,13 +1,14 @@
 //! A plugin on its author's machine: the project it is built from, or the file that came of it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use ::plugins::componentize::componentize;
 use ::plugins::engine::{Pace, Plugin, Runtime};
 use ::plugins::grants::Grants;
 use ::plugins::manifest::Manifest;
+use ::plugins::project::{File, bindings};
 use ::plugins::{bundle, shape};
 use anyhow::{Context, bail};
 
@@ -91,6 +92,7 @@ pub(super) fn build(folder: &Path, to: Option<&Path>) -> anyhow::Result<PathBuf>
             manifest.name
         );
     };
+    write(folder, &bindings(&manifest))?;
     if let Some(command) = &build.command {
         run(command, folder)?;
     }
@@ -108,6 +110,22 @@ pub(super) fn build(folder: &Path, to: Option<&Path>) -> anyhow::Result<PathBuf>
         file_of(&module, &text, &manifest).with_context(|| format!("`{}`", from.display()))?;
     output::write(&to, &file)?;
     Ok(to)
+}
+
+/// Writes files into a folder; one that is there already as it should be keeps its time, so that nothing is built again
+/// for it.
+pub(super) fn write(folder: &Path, files: &[File]) -> anyhow::Result<()> {
+    for file in files {
+        let path = folder.join(&file.path);
+        if fs::read(&path).is_ok_and(|there| there == file.bytes) {
+            continue;
+        }
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent)
+            .with_context(|| format!("failed to make the folder `{}`", parent.display()))?;
+        output::write(&path, &file.bytes)?;
+    }
+    Ok(())
 }
 
 /// The plugin's file, out of a module or component that fits its manifest.
