@@ -1,6 +1,6 @@
 # The targets of the project. Each calls one script, which says what it installs before it does.
 
-.PHONY: demo test check build test-guests test-peers bench chaos openapi clean
+.PHONY: demo test check build test-guests test-peers bench chaos fuzz openapi clean
 
 demo: ## Install what is missing, build, and run the loop once (DATA=dir takes the source from recorded engines)
 	scripts/demo.sh "$(DATA)"
@@ -26,6 +26,9 @@ bench: ## Measure an AREA side by side with its peers
 
 chaos: ## The long form of the fault tests
 	scripts/test.sh chaos
+
+fuzz: ## What strangers send, for ten minutes each (never in CI)
+	scripts/fuzz.sh
 
 openapi: ## Write openapi/v1.json from the routes
 	cargo run --quiet --bin forewright -- openapi > openapi/v1.json.new

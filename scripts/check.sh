@@ -15,11 +15,11 @@ check() {
     "$@" || failed="$failed, $what"
 }
 
-# What is measured against lives in workspaces of its own.
+# What is built otherwise, and what is measured against, lives in workspaces of its own.
 formats_beside() {
-    cargo fmt --manifest-path plugins/sdk/Cargo.toml --check &&
-        cargo fmt --manifest-path tests/bench/policy/Cargo.toml --check &&
-        cargo fmt --manifest-path tests/bench/queue/peers/rust/Cargo.toml --check
+    for beside in plugins/sdk plugins/fuzz plugins/guests/failure-model tests/bench/policy tests/bench/queue/peers/rust; do
+        cargo fmt --manifest-path "$beside/Cargo.toml" --check || return 1
+    done
 }
 
 documentation() {

@@ -22,6 +22,7 @@ mod m20261126_000015_builds_by_state;
 mod m20261126_000016_found_on_plate;
 mod m20261126_000017_decision_filters;
 mod m20261126_000018_leases_by_time;
+mod m20261127_000019_plugins;
 
 /// Brings a database to the newest schema.
 pub struct Migrator;
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000016_found_on_plate::Migration),
             Box::new(m20261126_000017_decision_filters::Migration),
             Box::new(m20261126_000018_leases_by_time::Migration),
+            Box::new(m20261127_000019_plugins::Migration),
         ]
     }
 }

@@ -71,6 +71,23 @@ pub enum BundleError {
     },
 }
 
+impl BundleError {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong(_) => "plugin.too-large",
+            Self::NotWasm => "plugin.not-wasm",
+            Self::Broken { .. } => "plugin.broken",
+            Self::NoManifest => "plugin.no-manifest",
+            Self::Trailing(_) => "plugin.trailing-bytes",
+            Self::NotText => "plugin.manifest",
+            Self::Manifest(error) => error.code(),
+            Self::Digest { .. } => "plugin.digest",
+        }
+    }
+}
+
 /// `sha256:` and the digest in hexadecimal digits.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {

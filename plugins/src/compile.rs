@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use crate::engine::{Compiler, Pace};
 use crate::hex;
@@ -260,6 +260,8 @@ impl std::fmt::Display for Chain<'_> {
 }
 
 fn confine(seconds: u64, bytes: u64) -> rustix::io::Result<()> {
+    // Nobody waits for it any more.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let most = |resource, most| {
         setrlimit(
             resource,

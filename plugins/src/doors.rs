@@ -22,6 +22,34 @@ pub struct Query {
     pub max_points: u32,
 }
 
+impl Query {
+    /// Of samples within the query's span, sorted by time, no more points than are asked for: means of equal spans, each
+    /// at the beginning of its span. What told nothing (`NaN`) is left out of them.
+    #[must_use]
+    pub fn averaged(&self, samples: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let most = self.max_points as usize;
+        if samples.len() <= most {
+            return samples.to_vec();
+        }
+        let span = (self.end - self.start) / f64::from(self.max_points);
+        let mut means: Vec<(f64, f64, u32)> = Vec::new();
+        for (time, value) in samples {
+            let begin = self.start + ((time - self.start) / span).floor() * span;
+            if means.last().is_none_or(|(last, ..)| *last < begin) {
+                means.push((begin, 0.0, 0));
+            }
+            if let Some((_, sum, count)) = means.last_mut()
+                && !value.is_nan()
+            {
+                *sum += value;
+                *count += 1;
+            }
+        }
+        let mean = |(time, sum, count)| (time, sum / f64::from(count));
+        means.into_iter().take(most).map(mean).collect()
+    }
+}
+
 /// What is kept under a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {

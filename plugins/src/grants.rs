@@ -150,6 +150,37 @@ impl Capabilities {
         };
         Some(format!("{capability} = {{ {reach} }}"))
     }
+
+    /// What one lets a plugin do, as a person reads it before granting it.
+    #[must_use]
+    pub fn sentence(&self, capability: Capability) -> Option<String> {
+        let listed = |names: &[String]| {
+            let quoted = |name: &String| format!("`{name}`");
+            names.iter().map(quoted).collect::<Vec<_>>().join(", ")
+        };
+        Some(match capability {
+            Capability::Artifacts => {
+                let own = self.artifacts.as_ref()?;
+                let (media, most) = (listed(&own.media), own.write_mib);
+                format!(
+                    "reads artifacts it is given and writes up to {most} MiB a call, of {media}"
+                )
+            }
+            Capability::Telemetry => {
+                let metrics = listed(&self.telemetry.as_ref()?.metrics);
+                format!("reads what was measured of any asset: {metrics}")
+            }
+            Capability::State => {
+                let kib = self.state.as_ref()?.kib;
+                format!("remembers up to {kib} KiB from call to call")
+            }
+            Capability::Http => {
+                let own = self.http.as_ref()?;
+                let (origins, most) = (listed(&own.origins), own.response_kib);
+                format!("sends requests to {origins}, and reads answers of up to {most} KiB")
+            }
+        })
+    }
 }
 
 /// A reach that is none.
@@ -184,10 +215,7 @@ impl Grants {
     /// Grants exactly what is asked; for tests and an author's own machine.
     #[must_use]
     pub fn all(asked: &Capabilities) -> Self {
-        Self {
-            asked: asked.clone(),
-            granted: asked.clone(),
-        }
+        Self::narrowed(asked, asked)
     }
 
     /// What both sides allow.
@@ -205,12 +233,18 @@ impl Grants {
             }
         }
         if missing.is_empty() {
-            Ok(Self {
-                asked: asked.clone(),
-                granted: granted.clone(),
-            })
+            Ok(Self::narrowed(asked, granted))
         } else {
             Err(missing)
+        }
+    }
+
+    /// What both sides allow, where what is asked for may have been taken back: then the plugin is told `denied`.
+    #[must_use]
+    pub fn narrowed(asked: &Capabilities, granted: &Capabilities) -> Self {
+        Self {
+            asked: asked.clone(),
+            granted: granted.clone(),
         }
     }
 
@@ -285,7 +319,8 @@ fn any(globs: &[String], name: &str) -> bool {
 }
 
 /// Whether a glob matches a whole name; `*` stands for any text, everything else for itself.
-pub(crate) fn matches(glob: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(glob: &str, name: &str) -> bool {
     let mut pieces = glob.split('*');
     let first = pieces.next().unwrap_or("");
     let Some(mut rest) = name.strip_prefix(first) else {

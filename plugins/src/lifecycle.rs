@@ -53,14 +53,15 @@ pub enum Event {
     },
     /// An operator lets it serve.
     Promoted,
-    /// An operator takes it back to being compared, or out of its quarantine.
+    /// An operator takes it back to being compared, or out of its quarantine; or another version of the plugin took its
+    /// place.
     Demoted,
     /// It failed too often.
     GaveUp {
         /// Why.
         reason: String,
     },
-    /// An operator retires it, or another version took its place.
+    /// An operator retires it.
     Retired,
 }
 

@@ -141,6 +141,21 @@ pub enum ManifestError {
     Reach(#[from] ReachError),
 }
 
+impl ManifestError {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Interface { .. } => "plugin.interface-version",
+            Self::TooLong(_)
+            | Self::Toml(_)
+            | Self::Value { .. }
+            | Self::Limit(_)
+            | Self::Reach(_) => "plugin.manifest",
+        }
+    }
+}
+
 fn spoken() -> String {
     MAJORS
         .map(|major| format!("`{}@{major}`", crate::world::PACKAGE))

@@ -238,10 +238,12 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Doors that write down what is told through them, up to a number of bytes; beyond it they halt the call.
+/// Doors that write down what is told through them, up to a number of bytes.
 pub struct Recorder {
     doors: Arc<dyn Doors>,
     tape: Arc<Taking>,
+    /// Whether a call goes on that is told more.
+    goes_on: bool,
 }
 
 struct Taking {
@@ -255,12 +257,19 @@ impl Taking {
         taken.1 = taken.1.saturating_add(told.bytes());
         if taken.1 <= self.most {
             taken.0.push(told);
+        } else {
+            // A part of what was told is worth nothing.
+            taken.0 = Vec::new();
         }
+    }
+
+    fn is_full(&self) -> bool {
+        locked(&self.told).1 > self.most
     }
 }
 
 impl Recorder {
-    /// In front of these doors, for at most so many bytes.
+    /// In front of these doors, for at most so many bytes; beyond that they halt the call.
     #[must_use]
     pub fn new(doors: Arc<dyn Doors>, most_bytes: usize) -> Self {
         let told = Mutex::default();
@@ -268,13 +277,27 @@ impl Recorder {
             most: most_bytes,
             told,
         });
-        Self { doors, tape }
+        Self {
+            doors,
+            tape,
+            goes_on: false,
+        }
     }
 
-    /// Takes what was told so far.
+    /// The same for a call that matters more than its recording: beyond the bytes it goes on, and there is none.
     #[must_use]
-    pub fn take(&self) -> Vec<Told> {
-        std::mem::take(&mut locked(&self.tape.told).0)
+    pub fn while_it_fits(doors: Arc<dyn Doors>, most_bytes: usize) -> Self {
+        Self {
+            goes_on: true,
+            ..Self::new(doors, most_bytes)
+        }
+    }
+
+    /// Takes what was told; none if it was more than fits.
+    #[must_use]
+    pub fn take(&self) -> Option<Vec<Told>> {
+        let told = !self.tape.is_full();
+        told.then(|| std::mem::take(&mut locked(&self.tape.told).0))
     }
 }
 
@@ -299,7 +322,7 @@ impl Doors for Recorder {
     }
 
     fn halted(&self) -> Option<Halt> {
-        let full = locked(&self.tape.told).1 > self.tape.most;
+        let full = !self.goes_on && self.tape.is_full();
         let own = full.then_some(Halt::RecordingFull(self.tape.most));
         own.or_else(|| self.doors.halted())
     }

@@ -77,6 +77,18 @@ pub enum TrustError {
     Forged(String),
 }
 
+impl TrustError {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsigned => "plugin.unsigned",
+            Self::Malformed | Self::Forged(_) => "plugin.signature",
+            Self::UnknownKey(_) => "plugin.unknown-key",
+        }
+    }
+}
+
 impl KeyRing {
     /// The name of the one who signed these bytes.
     ///

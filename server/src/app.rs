@@ -13,6 +13,7 @@ use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::host::World;
+use crate::plugins::Plugins;
 use crate::queue::{LeaseSettings, Queue};
 use crate::rate::Callers;
 use crate::store::{self, Database};
@@ -37,6 +38,8 @@ pub struct Inner {
     pub telemetry: Telemetry,
     /// Bytes by digest.
     pub artifacts: Artifacts,
+    /// Plugins, ready to be called.
+    pub plugins: Plugins,
     /// Turns of uploads: each holds a piece of its bytes in memory.
     pub uploads: Semaphore,
     /// Who may send how many requests more.
@@ -78,6 +81,13 @@ impl App {
         let artifacts = Artifacts::open(&config)?;
         let told = clock.clone();
         let queue = Queue::new(db.clone(), Arc::new(move || told.now_ms()), leases(&config));
+        let plugins = Plugins::new(
+            config.plugins.clone(),
+            config.server.data.join("plugins"),
+            queue.clone(),
+            Arc::new(artifacts.clone()),
+            Arc::new(telemetry.clone()),
+        );
         let app = Inner {
             callers: Callers::new(&config.rate),
             config,
@@ -85,6 +95,7 @@ impl App {
             queue,
             telemetry,
             artifacts,
+            plugins,
             uploads: Semaphore::new(MAX_UPLOADS),
             clock,
             instance,
@@ -98,6 +109,7 @@ impl App {
             queue: self.queue.clone(),
             artifacts: Arc::new(self.artifacts.clone()),
             telemetry: Arc::new(self.telemetry.clone()),
+            plugins: self.plugins.clone(),
         }
     }
 

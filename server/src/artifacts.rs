@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Config;
 
 /// What is held in memory of an upload that comes in stretches, and so the most that a killed server loses of it.
-pub const PIECE_BYTES: usize = 2 * 1024 * 1024;
+pub const PIECE_BYTES: usize = 1024 * 1024;
 
 /// What is held in memory of bytes that come in a stream.
 const PART_BYTES: usize = 1024 * 1024;

@@ -149,6 +149,8 @@ guards! {
     Technician(Technician, Operator);
     /// Whoever writes scripts and starts runs.
     Engineer(Engineer, Operator);
+    /// Whoever makes plugins.
+    Developer(Developer, Operator);
     /// Whoever sends telemetry.
     Agent(Agent, Operator);
     /// Whoever tells of facts from outside.

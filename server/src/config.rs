@@ -23,6 +23,7 @@ pub struct Config {
     pub fleet: Fleet,
     pub policy: Policy,
     pub artifacts: Artifacts,
+    pub plugins: Plugins,
     pub webhook: Webhook,
     pub triggers: Triggers,
     pub retention: Retention,
@@ -63,6 +64,11 @@ sections! {
     Artifacts {
         upload_hours: i64, store: String, bucket: String, endpoint: String, region: String,
         access_key_id: String, secret_access_key: String,
+    }
+    /// What plugins may take of this machine, and what is kept of them.
+    Plugins {
+        allow_unsigned: bool, memory_mib: u32, compile_s: u32, compile_mib: u32, cache_mib: u32,
+        keep_calls: i64, recording_kib: u32,
     }
     /// Where the outbox is delivered.
     Webhook { url: String }
@@ -200,6 +206,10 @@ impl Config {
             ("builds.heartbeat_ms", self.builds.heartbeat_ms > 0),
             ("telemetry.flush_ms", self.telemetry.flush_ms > 0),
             ("artifacts.upload_hours", self.artifacts.upload_hours > 0),
+            ("plugins.memory_mib", self.plugins.memory_mib > 0),
+            ("plugins.compile_s", self.plugins.compile_s > 0),
+            ("plugins.compile_mib", self.plugins.compile_mib > 0),
+            ("plugins.keep_calls", self.plugins.keep_calls > 0),
             ("rate.burst", self.rate.burst > 0),
             ("rate.anonymous_burst", self.rate.anonymous_burst > 0),
         ];

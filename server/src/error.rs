@@ -318,7 +318,7 @@ impl From<QueryRejection> for ApiError {
 }
 
 /// Refusals of the store that speak of a state, not of the request.
-const WRONG_STATE: [&str; 19] = [
+const WRONG_STATE: [&str; 23] = [
     "approval_closed",
     "build_cancelled",
     "build_not_uncertain",
@@ -332,6 +332,10 @@ const WRONG_STATE: [&str; 19] = [
     "lease_held",
     "no_earlier_revision",
     "not_started",
+    "plugin.other-world",
+    "plugin.version-taken",
+    "plugin_key_known",
+    "plugin_state",
     "revision_state",
     "run_ended",
     "run_not_diverged",

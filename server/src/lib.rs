@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod json;
 pub mod links;
 pub mod openapi;
+pub mod plugins;
 pub mod process;
 pub mod queue;
 pub mod rate;

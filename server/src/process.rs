@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::jobs::{
     Keeper, TriggerLimits, Webhook, WorkerContext, deliver_outbox, expire_uploads, fire_triggers,
     keep_expiring, prune, run_workers,
 };
+use crate::plugins::{Plugins, examine::examine_next};
 use crate::store::{self, scripts::Scripts};
 use crate::telemetry::Telemetry;
 use crate::{fleet, router};
@@ -95,6 +97,7 @@ impl Process {
             });
         } else {
             let queues: Vec<String> = queues.iter().map(|q| (*q).to_owned()).collect();
+            tasks.spawn(until(stopped.clone(), keep_examining(app.plugins.clone())));
             let mut context = WorkerContext::new(app.world(), Arc::new(registry()));
             for queue in &queues {
                 context
@@ -205,6 +208,20 @@ impl ArtifactBytes for Artifacts {
             }
         })
     }
+
+    fn read<'a>(
+        &'a self,
+        digest: &'a str,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>> {
+        Box::pin(async move {
+            match self.open_range(digest, Some(range)).await {
+                Ok(found) => Ok(Some(found.bytes().await?)),
+                Err(ArtifactError::Missing(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
 }
 
 impl crate::host::Telemetry for Telemetry {
@@ -281,6 +298,18 @@ fn start_chores(
             let app = ticking.clone();
             async move { tick_once(&app).await }
         }));
+    }
+}
+
+/// Compiles and checks plugins as they come; a failure is logged and the next time comes.
+async fn keep_examining(plugins: Plugins) -> anyhow::Result<()> {
+    loop {
+        match examine_next(&plugins).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::error!("a plugin could not be examined for now: {error:#}"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -19,9 +19,9 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::api::{
     actions, approvals, artifacts, assets, builds, cells, dead_letters, decisions, designs,
     enrolments, events, fleet, flips, health, leases, localities, migrate, models, outcomes, parts,
-    policies, predictions, queues, replays, restarts, retention, rules, run_archives, runs,
-    technicians, telemetry, tokens, triggers, twin, uploads, webhook_deliveries, why, windows,
-    work_orders, workflows,
+    plugin_calls, plugin_differences, plugin_keys, plugins, policies, predictions, queues, replays,
+    restarts, retention, rules, run_archives, runs, technicians, telemetry, tokens, triggers, twin,
+    uploads, webhook_deliveries, why, windows, work_orders, workflows,
 };
 use crate::app::App;
 use crate::error::ApiError;
@@ -81,6 +81,7 @@ fn takes_its_time(path: &str) -> bool {
         || path.starts_with("/api/v1/artifacts/")
         || path == "/api/v1/fleet/ticks"
         || path == "/api/v1/models"
+        || path == "/api/v1/plugins"
         || path.ends_with("/migrate")
 }
 
@@ -118,6 +119,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(twin_routes())
         .merge(telemetry_routes())
         .merge(script_routes())
+        .merge(plugin_routes())
         .merge(cell_routes())
         .merge(maintenance_routes())
 }
@@ -222,6 +224,34 @@ fn revision_routes() -> OpenApiRouter<App> {
         .routes(routes!(workflows::activate_workflow_revision))
         .routes(routes!(workflows::retire_workflow_revision))
         .routes(routes!(workflows::roll_back_workflow))
+}
+
+fn plugin_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(
+            // A plugin's file has a limit of its own.
+            OpenApiRouter::new()
+                .routes(routes!(plugins::list_plugins, plugins::upload_plugin))
+                .layer(DefaultBodyLimit::disable()),
+        )
+        .routes(routes!(plugins::get_plugin_version))
+        .routes(routes!(plugins::promote_plugin))
+        .routes(routes!(plugins::canary_plugin))
+        .routes(routes!(plugins::demote_plugin))
+        .routes(routes!(plugins::retire_plugin))
+        .routes(routes!(
+            plugins::get_plugin_settings,
+            plugins::put_plugin_settings
+        ))
+        .routes(routes!(plugin_differences::get_plugin_differences))
+        .routes(routes!(plugin_calls::list_plugin_calls))
+        .routes(routes!(plugin_calls::get_plugin_call))
+        .routes(routes!(plugin_calls::get_plugin_recording))
+        .routes(routes!(plugin_keys::list_plugin_keys))
+        .routes(routes!(
+            plugin_keys::put_plugin_key,
+            plugin_keys::delete_plugin_key
+        ))
 }
 
 fn cell_routes() -> OpenApiRouter<App> {

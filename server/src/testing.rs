@@ -1,6 +1,7 @@
 //! What the tests of storage and queue share: a fresh database of either kind, and one test body for both.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,7 @@ use crate::auth::Role;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::host::{ArtifactBytes, Telemetry, Trouble};
+use crate::plugins::Plugins;
 use crate::queue::{LeaseSettings, Queue};
 use crate::store::runs::{self, NewRun};
 use crate::store::scripts::Scripts;
@@ -159,6 +161,33 @@ impl ArtifactBytes for Kept {
             .cloned();
         Box::pin(async { Ok(found) })
     }
+}
+
+/// What makes this test's own binary compile a plugin as its child: the arguments before those of the compiler, all of
+/// which the runner takes for names of tests.
+pub const COMPILE_WORKER: [&str; 4] = [
+    "testing::a_child_compiles",
+    "--exact",
+    "--ignored",
+    "--nocapture",
+];
+
+#[test]
+#[ignore = "is the child that other tests start"]
+fn a_child_compiles() {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(own) = arguments.get(COMPILE_WORKER.len()..)
+        && arguments[0] == COMPILE_WORKER[0]
+    {
+        std::process::exit(::plugins::compile::work(own));
+    }
+}
+
+/// Plugins over a database and artifacts of a test.
+pub fn plugins(queue: &Queue, artifacts: Arc<dyn ArtifactBytes>, folder: &Path) -> Plugins {
+    let config = Config::load(None, std::iter::empty()).expect("settings");
+    let (folder, telemetry) = (folder.join("plugins"), Arc::new(Silent));
+    Plugins::new(config.plugins, folder, queue.clone(), artifacts, telemetry)
 }
 
 /// No samples at all.

@@ -158,3 +158,98 @@ mod from_new_to_tested {
         day_of_an_author("python", if all { &WORLDS } else { &WORLDS[..1] });
     }
 }
+
+/// Plugins that ship with the server, each built as its author builds it.
+mod from_new_to_tested_shipped {
+    use std::path::{Path, PathBuf};
+
+    use serde_json::Value;
+
+    use super::Tools;
+
+    /// Builds a shipped plugin, has it pass its cases and the kit, and answers its file.
+    fn shipped(tools: &Tools, name: &str, out: &Path) -> PathBuf {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/guests");
+        let project = project.join(name).canonicalize().expect("it is there");
+        let file = out.join(format!("{name}.wasm"));
+        let path = file.to_string_lossy().into_owned();
+        tools.document(&project, &["plugin", "build", "--output", &path]);
+        let (tested, _) = tools.document(&project, &["plugin", "test"]);
+        assert_eq!(tested["ok"], true, "{tested:#}");
+        let (checked, took) = tools.document(&project, &["plugin", "check", &path]);
+        assert_eq!(checked["ok"], true, "{checked:#}");
+        println!(
+            "{name}: {} bytes; {} of {} cases of the kit, {:.1} s",
+            std::fs::metadata(&file).expect("it was built").len(),
+            checked["passed"],
+            checked["cases"],
+            took.as_secs_f64()
+        );
+        file
+    }
+
+    /// What the stage `predict` of a demonstration found.
+    fn predicted(tools: &Tools, folder: &Path, more: &[&str]) -> Value {
+        let demo = [&["demo", "--out", "out"], more].concat();
+        let (report, _) = tools.document(folder, &demo);
+        let stages = report["stages"].as_array().expect("stages").iter();
+        let stage = stages.filter(|stage| stage["stage"] == "predict").next();
+        stage.expect("a stage `predict`")["output"].clone()
+    }
+
+    fn numbers(told: &Value, at: &str, into: &mut Vec<(String, f64)>) {
+        match told {
+            Value::Number(number) => into.push((at.to_owned(), number.as_f64().expect("a number"))),
+            Value::Array(all) => {
+                for (n, one) in all.iter().enumerate() {
+                    numbers(one, &format!("{at}/{n}"), into);
+                }
+            }
+            Value::Object(all) => {
+                for (name, one) in all {
+                    numbers(one, &format!("{at}/{name}"), into);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    #[ignore = "needs the compilers that `make test-guests` brings"]
+    fn the_failure_model_scores_as_the_one_in_the_server() {
+        let tools = Tools::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = shipped(&tools, "failure-model", folder.path());
+        let (built_in, by_plugin) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::create_dir(&built_in).expect("a folder");
+        std::fs::create_dir(&by_plugin).expect("a folder");
+        let own = predicted(&tools, &built_in, &["--defect", "none"]);
+        let path = file.to_string_lossy();
+        let theirs = predicted(
+            &tools,
+            &by_plugin,
+            &[
+                "--defect",
+                "none",
+                "--asset",
+                own["asset"].as_str().expect("an asset"),
+                "--predictor",
+                &path,
+            ],
+        );
+        assert_eq!(own["plugin"], Value::Null);
+        assert_eq!(theirs["plugin"]["name"], "failure-model");
+        for part in ["fps", "reasons", "remaining_life_hours"] {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            numbers(&own[part], part, &mut a);
+            numbers(&theirs[part], part, &mut b);
+            assert!(!a.is_empty() && a.len() == b.len(), "{own:#} {theirs:#}");
+            for ((name, a), (_, b)) in a.iter().zip(&b) {
+                assert!(
+                    (a - b).abs() <= 1e-9,
+                    "{name}: {a} built in, {b} by the plugin"
+                );
+            }
+        }
+    }
+}

@@ -183,6 +183,12 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// The operator's token, for commands.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A client with a token of this role.
     pub async fn client_of(&self, role: &str) -> Client {
         let body = json!({ "role": role, "name": format!("the-{role}") });

@@ -6,6 +6,7 @@ mod a_hall_has_rules;
 mod a_lease_is_lost;
 mod a_part_is_judged;
 mod a_person_approves;
+mod a_plugin_serves;
 mod a_reader_stops_early;
 mod a_request_is_repeated;
 mod a_run_survives_a_crash;

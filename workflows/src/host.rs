@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use predict::history::UnitHistory;
 
 use crate::model::{
-    Action, ArtifactRef, Asset, Build, Design, ModelRecord, NewBuild, NewDesign, NewModel,
-    NewWindow, NewWorkOrder, Part, Prediction, Technician, Timestamp, Twin, Window, WorkOrder,
+    Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
+    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
+    Technician, Timestamp, Twin, Window, WorkOrder,
 };
 use crate::steps::StepError;
 
@@ -53,6 +54,23 @@ pub enum ChildEnd {
     Cancelled,
 }
 
+/// A part that was measured against its design.
+#[derive(Debug, Clone, Copy)]
+pub struct Inspected<'a> {
+    /// The asset it is for.
+    pub asset: &'a str,
+    /// Digest of the mesh that it should be.
+    pub mesh: &'a str,
+    /// Digest of the scan.
+    pub scan: &'a str,
+    /// How far a surface may be off, mm.
+    pub tolerance_mm: f64,
+    /// Of one measured point, one standard deviation, mm.
+    pub uncertainty_mm: f64,
+    /// What our own measure says.
+    pub disposition: &'a str,
+}
+
 /// The world as one attempt of one step sees it.
 pub trait Host {
     /// The run the step belongs to.
@@ -86,6 +104,21 @@ pub trait Host {
         step_ms: i64,
     ) -> Answer<Vec<Option<f64>>>;
 
+    /// How a plugin that serves the asset's kind scores what was measured of it up to `until`; none where none serves it,
+    /// or none has an answer, and then the model is asked.
+    fn plugin_score(&self, asset: &Asset, until: Timestamp) -> Answer<Option<Scored>>;
+    /// How unusual the asset's present is in the eyes of a plugin that serves its kind; none where none serves it, or none
+    /// has an answer.
+    fn plugin_anomaly(&self, asset: &Asset, until: Timestamp) -> Answer<Option<Detected>>;
+    /// What plugins that serve the asset's kind say of a part that was measured; what none of them has an answer for is
+    /// left to our own measure.
+    fn plugin_verdicts(&self, inspected: &Inspected<'_>) -> Answer<Vec<PluginVerdict>>;
+    /// Has an action of this name do something under a key that is this step's own; answers what it said, and who it was.
+    fn plugin_act(
+        &self,
+        plugin: &str,
+        input: &serde_json::Value,
+    ) -> Answer<(serde_json::Value, PluginUse)>;
     /// The model that serves a kind of asset.
     fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>>;
     /// Registers a trained model; it serves from now on if it beats the champion.

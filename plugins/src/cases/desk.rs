@@ -147,7 +147,7 @@ impl Doors for Desk {
         let samples: Vec<(f64, f64)> = samples
             .filter(|(time, _)| (query.start..query.end).contains(time))
             .collect();
-        let (times, values) = averaged(&samples, query).into_iter().unzip();
+        let (times, values) = query.averaged(&samples).into_iter().unzip();
         Ok(Series {
             metric: found.metric.clone(),
             unit: found.unit.clone(),
@@ -191,31 +191,6 @@ impl Doors for Desk {
             body: exchange.body.clone().into_bytes(),
         })
     }
-}
-
-/// No more points than were asked for: means of equal spans, each at the beginning of its span. What told nothing is
-/// left out of them.
-fn averaged(samples: &[(f64, f64)], query: &Query) -> Vec<(f64, f64)> {
-    let most = query.max_points as usize;
-    if samples.len() <= most {
-        return samples.to_vec();
-    }
-    let span = (query.end - query.start) / f64::from(query.max_points);
-    let mut means: Vec<(f64, f64, u32)> = Vec::new();
-    for (time, value) in samples {
-        let begin = query.start + ((time - query.start) / span).floor() * span;
-        if means.last().is_none_or(|(last, ..)| *last < begin) {
-            means.push((begin, 0.0, 0));
-        }
-        if let Some((_, sum, count)) = means.last_mut()
-            && !value.is_nan()
-        {
-            *sum += value;
-            *count += 1;
-        }
-    }
-    let mean = |(time, sum, count)| (time, sum / f64::from(count));
-    means.into_iter().take(most).map(mean).collect()
 }
 
 struct Making {

@@ -222,7 +222,7 @@ fn metrics_are_read_where_they_are_granted_and_never_from_the_future() {
     let recorder = Arc::new(Recorder::new(Arc::new(Memory::default()), 1 << 20));
     let outcome = plugin("vibration").call(&request("1"), &context(), recorder.clone());
     assert_eq!(told(&outcome), "1");
-    let asked = recorder.take();
+    let asked = recorder.take().unwrap();
     let [Told::Query(query, _)] = &asked[..] else {
         panic!("{asked:?}")
     };
@@ -366,7 +366,7 @@ fn recorded(plugin: &Plugin, pace: Pace, most_bytes: usize) -> Recording {
         context: context(),
         limits: Limits::default(),
         grants: Grants::all(&everything()),
-        told: recorder.take(),
+        told: recorder.take().unwrap(),
         outcome,
     }
 }
@@ -454,7 +454,7 @@ fn artifacts_are_read_and_made_again() {
     let outcome = plugin.call(&request("1"), &context(), recorder.clone());
     let recording = Recording {
         outcome,
-        told: recorder.take(),
+        told: recorder.take().unwrap(),
         ..recorded(&plugin, Pace::Timed, 0)
     };
     let memory = Arc::new(Memory::default());

@@ -11,8 +11,8 @@ pub struct Fps {
     pub by_horizon: BTreeMap<String, f64>,
     /// What speaks for failure most, strongest first.
     pub reasons: Vec<Reason>,
-    /// When the unit is likely to fail.
-    pub remaining_life_hours: LifeHours,
+    /// When the unit is likely to fail, where whoever scores can tell.
+    pub remaining_life_hours: Option<LifeHours>,
     /// The digest of the model that answered; filled in by whoever stores models.
     pub model: Option<String>,
 }
@@ -37,8 +37,8 @@ pub struct Reason {
     pub feature: String,
     /// What that statistic is now.
     pub value: f64,
-    /// What it is for units with a long life ahead (median).
-    pub typical: f64,
+    /// What it is for units with a long life ahead (median), where that is known.
+    pub typical: Option<f64>,
     /// Hours of expected remaining life this metric takes away, over all its statistics; negative if
     /// it speaks for a longer life.
     pub contribution: f64,

@@ -206,7 +206,7 @@ impl FailureModel {
         Ok(Fps {
             by_horizon,
             reasons: self.reasons(&features),
-            remaining_life_hours: life_quantiles(&self.bands, life),
+            remaining_life_hours: Some(life_quantiles(&self.bands, life)),
             model: None,
         })
     }
@@ -248,7 +248,7 @@ impl FailureModel {
                 metric: metric.to_owned(),
                 feature: feature.to_owned(),
                 value: features[loudest],
-                typical: self.typical[loudest],
+                typical: Some(self.typical[loudest]).filter(|typical| typical.is_finite()),
                 contribution: -credit[own].iter().sum::<f64>(),
             });
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use workflows::model::{MetricForecast, Prediction, Timestamp};
+use workflows::model::{MetricForecast, PluginUse, Prediction, Timestamp};
 
 use crate::app::App;
 use crate::auth;
@@ -27,12 +27,18 @@ pub struct PredictionView {
     /// Hours until it fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     remaining_life_hours: Option<LifeView>,
-    /// Digest of the model.
+    /// Digest of the model or of the plugin that scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    /// The plugin that scored, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<PluginUseView>,
     /// How unusual the present is.
     #[serde(skip_serializing_if = "Option::is_none")]
     anomaly: Option<AnomalyView>,
+    /// The plugin that says so, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detector: Option<PluginUseView>,
     /// Values ahead.
     forecasts: Vec<ForecastView>,
 }
@@ -46,10 +52,31 @@ pub struct ReasonView {
     feature: String,
     /// Its value.
     value: f64,
-    /// What is typical.
-    typical: f64,
+    /// What is typical, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typical: Option<f64>,
     /// How much it moved the score.
     contribution: f64,
+}
+
+/// Which plugin gave an answer, and in which of its calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PluginUseView {
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: String,
+    /// The digest of its file.
+    digest: String,
+    /// The version of the contract that it was called by.
+    interface: String,
+    /// The call; `GET /api/v1/plugin_calls/{call}` tells more while it is kept.
+    call: String,
+    /// Instructions, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fuel: Option<u64>,
+    /// Capabilities that the call really used.
+    grants: Vec<String>,
 }
 
 /// Quantiles of the remaining life, hours.
@@ -128,7 +155,6 @@ pub struct PredictionQuery {
 impl From<Prediction> for PredictionView {
     fn from(p: Prediction) -> Self {
         let fps = p.fps.unwrap_or_default();
-        let life = fps.remaining_life_hours;
         let reasons = fps.reasons.into_iter().map(|r| ReasonView {
             metric: r.metric,
             feature: r.feature,
@@ -147,7 +173,7 @@ impl From<Prediction> for PredictionView {
         Self {
             asset: p.asset,
             at: p.at,
-            remaining_life_hours: p.model.is_some().then_some(LifeView {
+            remaining_life_hours: fps.remaining_life_hours.map(|life| LifeView {
                 p05: life.p05,
                 p50: life.p50,
                 p95: life.p95,
@@ -155,8 +181,24 @@ impl From<Prediction> for PredictionView {
             fps: fps.by_horizon,
             reasons: reasons.collect(),
             model: p.model,
+            plugin: p.plugin.map(Into::into),
             anomaly,
+            detector: p.detector.map(Into::into),
             forecasts: p.forecasts.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<PluginUse> for PluginUseView {
+    fn from(used: PluginUse) -> Self {
+        Self {
+            name: used.name,
+            version: used.version,
+            digest: used.digest,
+            interface: used.interface,
+            call: used.call,
+            fuel: used.fuel,
+            grants: used.grants,
         }
     }
 }

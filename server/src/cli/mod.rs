@@ -18,11 +18,16 @@ pub mod up;
 pub mod work;
 pub mod workflow;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+/// How long a command waits at its end for threads that are still at work.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(1);
 
 /// Foresees failing hardware and makes the replacement.
 #[derive(Debug, Parser)]
@@ -68,6 +73,13 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Print the REST API's document.
     Openapi(openapi::Openapi),
+    /// What the server starts to compile a plugin.
+    #[command(hide = true)]
+    CompileWorker {
+        /// Pace, seconds, MiB, the component's file, the code's.
+        #[arg(trailing_var_arg = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// Runs a command and tells how it went.
@@ -89,6 +101,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Plugin(command) => command.run(),
         Command::Migrate(command) => command.run(config.as_deref()),
         Command::Openapi(command) => command.run(),
+        Command::CompileWorker { arguments } => {
+            std::process::exit(::plugins::compile::work(&arguments))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,10 +117,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
 
 /// A runtime for commands that wait.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
-        .block_on(work)
+        .build()?;
+    let done = runtime.block_on(work);
+    // What only computes, such as the check of a plugin, is begun anew by whoever comes next.
+    runtime.shutdown_timeout(LONGEST_GOODBYE);
+    done
 }
 
 fn log_to_stderr(default: &str) {

@@ -205,7 +205,9 @@ mod tests {
             at: Timestamp(1_700_000_000_000),
             fps: None,
             model: None,
+            plugin: None,
             anomaly: None,
+            detector: None,
             forecasts: Vec::new(),
         }
     }

@@ -66,8 +66,8 @@ impl Known {
                 .iter()
                 .map(|r| format!("{} {}", r.metric, r.feature))
                 .collect();
-            let life = &fps.remaining_life_hours;
-            facts.remaining_life_hours = Some(RemainingLifeFacts {
+            let life = fps.remaining_life_hours;
+            facts.remaining_life_hours = life.map(|life| RemainingLifeFacts {
                 p05: life.p05,
                 p50: life.p50,
                 p95: life.p95,

@@ -6,67 +6,64 @@ use std::sync::Arc;
 use anyhow::Context;
 use predict::failure::FailureModel;
 use predict::series::Samples;
-use workflows::model::{Asset, AssetState, Prediction, Timestamp};
-use workflows::steps::predict_asset;
+use workflows::model::{Asset, AssetState, Detected, Prediction, Scored, Timestamp};
+use workflows::steps::{self, predict_asset};
 
 use crate::app::App;
-use crate::host::{present_since, reach, unit_history};
+use crate::host::detector::Detectors;
+use crate::host::predictor::{self, About, Predictors, Subject};
+use crate::host::{installed, present_since, reach, unit_history};
 use crate::store;
 use crate::store::outcomes::outcome;
 
 /// How many assets are scored between two looks at the database.
 const BATCH: usize = 16;
 
-/// A model that serves, and its digest.
-type Champion = (Arc<FailureModel>, String);
+/// A model that serves a kind of asset.
+struct Champion {
+    model: Arc<FailureModel>,
+    digest: String,
+    size_bytes: usize,
+}
 
 /// Scores the assets named, or all, as of now; an asset that cannot be scored is left out and logged.
 pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result<Vec<Prediction>> {
     let assets = store::assets::list(&app.db.read).await?;
-    let champions = champions(app, &assets).await?;
+    let scorers = Scorers::now(app, &assets).await?;
     let outcomes = outcomes_by_asset(app).await?;
     let now = app.clock.now();
-    let mut predictions = Vec::new();
     let wanted = |a: &Asset| about.is_none_or(|names| names.contains(&a.id));
-    let scored = assets
-        .into_iter()
-        .filter(|a| serves(a) && champions.contains_key(&a.kind));
-    let scored: Vec<Asset> = scored.filter(wanted).collect();
-    let mut unscored: Vec<String> = Vec::new();
-    for batch in scored.chunks(BATCH) {
-        let mut work = Vec::new();
-        for asset in batch {
-            let step_ms = champions[&asset.kind].0.step_ms();
-            let told = outcomes.get(&asset.id).map_or(&[][..], Vec::as_slice);
-            let samples = usable_samples(app, asset, told, step_ms, now).await?;
-            // A prediction speaks from the last sample it saw, so that it is the same whenever it is made.
-            let last = samples.values().filter_map(|s| s.times_ms.last()).max();
-            if let Some(&last) = last {
-                let (model, digest) = champions[&asset.kind].clone();
-                work.push((asset.clone(), model, digest, samples, Timestamp(last)));
-            }
-        }
-        let answered = tokio::task::spawn_blocking(move || {
-            let (mut made, mut refused) = (Vec::new(), Vec::new());
-            for (asset, model, digest, samples, at) in work {
-                let scored = unit_history(&asset.id, &samples, model.step_ms(), false)
-                    .map_err(anyhow::Error::from)
-                    .and_then(|h| Ok(predict_asset(&asset, &model, &digest, &h, at)?));
-                match scored {
-                    Ok((prediction, _)) => made.push(prediction),
-                    Err(error) => refused.push(format!("{error:#}")),
+    let mut by_kind = BTreeMap::<String, Vec<Asset>>::new();
+    for asset in assets.into_iter().filter(serves).filter(wanted) {
+        by_kind.entry(asset.kind.clone()).or_default().push(asset);
+    }
+    let (mut predictions, mut unscored) = (Vec::new(), Vec::new());
+    for (kind, assets) in &by_kind {
+        let Some(step_ms) = scorers.longest_step_ms(kind) else {
+            continue;
+        };
+        for batch in assets.chunks(BATCH) {
+            let mut subjects = Vec::new();
+            for asset in batch {
+                let told = outcomes.get(&asset.id).map_or(&[][..], Vec::as_slice);
+                let samples = usable_samples(app, asset, told, step_ms, now).await?;
+                if samples.values().any(|samples| !samples.times_ms.is_empty()) {
+                    subjects.push(Subject {
+                        asset: asset.clone(),
+                        installed_ms: installed(told, now.0),
+                        samples: Arc::new(samples),
+                    });
                 }
             }
-            (made, refused)
-        });
-        let (made, refused) = answered.await.context("scoring panicked")?;
-        unscored.extend(refused);
-        let tx = store::begin(&app.db.write).await?;
-        for prediction in &made {
-            store::predictions::put(&tx, now.0, prediction).await?;
+            let (made, refused) = scorers.predict(kind, subjects, now).await?;
+            unscored.extend(refused);
+            let tx = store::begin(&app.db.write).await?;
+            for prediction in &made {
+                store::predictions::put(&tx, now.0, prediction).await?;
+            }
+            tx.commit().await?;
+            predictions.extend(made);
         }
-        tx.commit().await?;
-        predictions.extend(made);
     }
     // One line a tick: a fleet of which half is not measured would fill the log with the same words.
     if let Some(first) = unscored.first() {
@@ -75,8 +72,120 @@ pub(super) async fn score(app: &App, about: Option<&[String]>) -> anyhow::Result
             unscored.len()
         );
     }
+    predictions.sort_by(|a, b| a.asset.cmp(&b.asset));
     record(app, now, predictions.len()).await?;
     Ok(predictions)
+}
+
+/// Whoever scores, as they stand at one moment: plugins before models.
+struct Scorers {
+    predictors: Predictors,
+    detectors: Detectors,
+    champions: BTreeMap<String, Champion>,
+    seed: u64,
+}
+
+impl Scorers {
+    async fn now(app: &App, assets: &[Asset]) -> anyhow::Result<Self> {
+        Ok(Self {
+            predictors: Predictors::now(&app.plugins).await?,
+            detectors: Detectors::now(&app.plugins).await?,
+            champions: champions(app, assets).await?,
+            seed: app.config.fleet.seed,
+        })
+    }
+
+    /// None for a kind that nobody scores.
+    fn longest_step_ms(&self, kind: &str) -> Option<i64> {
+        let champion = self.champions.get(kind);
+        let of_model = champion.map(|champion| champion.model.step_ms());
+        // Who is only compared has nobody to be compared with where nobody serves.
+        let anybody = of_model.is_some() || self.predictors.serve(kind);
+        let longest = self.predictors.longest_step_ms(kind).max(of_model);
+        longest.filter(|_| anybody)
+    }
+
+    /// What is predicted of assets of one kind, and why nothing is of the others.
+    async fn predict(
+        &self,
+        kind: &str,
+        subjects: Vec<Subject>,
+        now: Timestamp,
+    ) -> anyhow::Result<(Vec<Prediction>, Vec<String>)> {
+        let champion = self.champions.get(kind);
+        let about = About {
+            model: champion.map(Champion::told),
+            now_ms: now.0,
+            seed: self.seed as u32,
+        };
+        let by_plugins = self.predictors.score(kind, &subjects, &about).await;
+        let mut detected = Vec::with_capacity(subjects.len());
+        for subject in &subjects {
+            detected.push(self.detectors.detect(subject, &about).await);
+        }
+        let model = champion.map(|champion| (champion.model.clone(), champion.digest.clone()));
+        let answered = tokio::task::spawn_blocking(move || {
+            let (mut made, mut refused) = (Vec::new(), Vec::new());
+            let told = by_plugins.into_iter().zip(detected);
+            for (subject, (scored, detected)) in subjects.into_iter().zip(told) {
+                match predicted(&subject, scored, detected, model.as_ref()) {
+                    Ok((prediction, scored)) => made.push((prediction, subject, scored)),
+                    Err(error) => refused.push(format!("{error:#}")),
+                }
+            }
+            (made, refused)
+        });
+        let (made, refused) = answered.await.context("scoring panicked")?;
+        let (predictions, said): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .map(|(prediction, subject, scored)| (prediction, (subject, scored)))
+            .unzip();
+        self.predictors.compare(kind, &said, &about).await?;
+        let watched: Vec<_> = predictions
+            .iter()
+            .zip(&said)
+            .map(|(prediction, (subject, _))| {
+                (subject, prediction.anomaly.as_ref(), watcher(prediction))
+            })
+            .collect();
+        self.detectors.compare(kind, &watched, &about).await?;
+        Ok((predictions, refused))
+    }
+}
+
+impl Champion {
+    fn told(&self) -> predictor::Champion {
+        predictor::Champion::new(&self.model, &self.digest, self.size_bytes)
+    }
+}
+
+/// Who says how unusual the present is.
+fn watcher(prediction: &Prediction) -> &str {
+    let plugin = prediction.detector.as_ref();
+    plugin.map_or("built in", |plugin| &plugin.digest)
+}
+
+/// What is predicted of one asset, by the score of a plugin or else by the model's.
+fn predicted(
+    subject: &Subject,
+    by_plugin: Option<Scored>,
+    detected: Option<Detected>,
+    model: Option<&(Arc<FailureModel>, String)>,
+) -> anyhow::Result<(Prediction, Scored)> {
+    let asset = &subject.asset;
+    let scored = match (by_plugin, model) {
+        (Some(scored), _) => scored,
+        (None, Some((model, digest))) => {
+            let history = unit_history(&asset.id, &subject.samples, model.step_ms(), false)?;
+            steps::score(model, digest, history)?
+        }
+        (None, None) => anyhow::bail!("no plugin has an answer for `{}`", asset.id),
+    };
+    // A prediction speaks from the last sample it saw, so that it is the same whenever it is made.
+    let last = subject.samples.values().filter_map(|s| s.times_ms.last());
+    let last = last.max().context("nothing was measured")?;
+    let (prediction, _) = predict_asset(asset, &scored, detected, Timestamp(*last))?;
+    Ok((prediction, scored))
 }
 
 /// What was measured of the part now in an asset, no further back than a history can depend on: a long record of a
@@ -118,7 +227,12 @@ async fn champions(app: &App, assets: &[Asset]) -> anyhow::Result<BTreeMap<Strin
         let bytes = app.artifacts.get(&row.digest).await?;
         let model = FailureModel::from_bytes(&bytes)
             .with_context(|| format!("failed to read the model of `{kind}`"))?;
-        champions.insert(kind.to_owned(), (Arc::new(model), row.digest));
+        let champion = Champion {
+            model: Arc::new(model),
+            digest: row.digest,
+            size_bytes: bytes.len(),
+        };
+        champions.insert(kind.to_owned(), champion);
     }
     Ok(champions)
 }

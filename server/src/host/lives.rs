@@ -59,6 +59,17 @@ pub fn present_since<'a>(
         .map_or(0, |life| life.from_ms)
 }
 
+/// When the part now in an asset was put in, ms, where that is known.
+#[must_use]
+pub fn installed<'a>(
+    outcomes: impl IntoIterator<Item = &'a outcome::Model>,
+    now_ms: i64,
+) -> Option<i64> {
+    // Its life begins right after the replacement; that of an asset's first part is not known.
+    let since = present_since(outcomes, now_ms);
+    (since > 0).then_some(since - 1)
+}
+
 fn begun(from_ms: i64, now_ms: i64) -> Life {
     Life {
         from_ms,

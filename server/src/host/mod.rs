@@ -1,21 +1,27 @@
 //! What steps see of the world: `workflows::host::Host` over storage, artifacts and telemetry.
 
+mod action;
+pub mod detector;
 mod history;
 mod lives;
+mod panel;
 pub mod past;
+pub mod predictor;
 pub mod replaying;
 mod script_thread;
 pub mod short_work;
 mod step_host;
+mod verifier;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
 
 pub use history::{reach, unit_history};
-pub use lives::present_since;
+pub use lives::{installed, present_since};
 pub use step_host::{StepHost, World};
 
 /// What went wrong behind one of the doors below; always worth another try.
@@ -27,6 +33,21 @@ pub trait ArtifactBytes: Send + Sync {
     fn put<'a>(&'a self, digest: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<(), Trouble>>;
     /// The bytes of a digest, if they are kept.
     fn get<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>>;
+    /// Some of them; shorter at their end.
+    fn read<'a>(
+        &'a self,
+        digest: &'a str,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Trouble>> {
+        Box::pin(async move {
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            let whole = self.get(digest).await?;
+            Ok(whole.map(|bytes| {
+                let end = place(range.end).min(bytes.len());
+                bytes.slice(place(range.start).min(end)..end)
+            }))
+        })
+    }
 }
 
 /// Where the samples of assets lie.

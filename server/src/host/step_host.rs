@@ -6,21 +6,28 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ::plugins::v1::types::ArtifactRef as Told;
 use bytes::Bytes;
+use predict::failure::FailureModel;
 use predict::history::UnitHistory;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use workflows::host::{Answer, Child, Host, NewChild};
+use workflows::host::{Answer, Child, Host, Inspected, NewChild};
 use workflows::model::{
-    Action, ArtifactRef, Asset, Build, Design, ModelRecord, NewBuild, NewDesign, NewModel,
-    NewWindow, NewWorkOrder, Part, Prediction, Technician, Timestamp, Twin, Window, WindowState,
-    WorkOrder,
+    Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
+    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
+    Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
-use workflows::steps::StepError;
+use workflows::steps::{MODEL_KIND, StepError};
 
+use super::action::{Deed, act};
+use super::detector::Detectors;
 use super::history::{UTILISATION, life_histories, means, unit_history};
-use super::lives::{lives, present_since};
+use super::lives::{installed, lives, present_since};
+use super::predictor::{About, Champion, Predictors, Subject};
+use super::verifier::{Scan, Verifiers};
 use super::{ArtifactBytes, Telemetry};
+use crate::plugins::Plugins;
 use crate::queue::{Claimed, Held, Queue, hold};
 use crate::store::artifacts::provenance;
 use crate::store::outcomes::NewOutcome;
@@ -36,6 +43,8 @@ pub struct World {
     pub artifacts: Arc<dyn ArtifactBytes>,
     /// Where samples lie.
     pub telemetry: Arc<dyn Telemetry>,
+    /// Who else may be asked.
+    pub plugins: Plugins,
 }
 
 /// The world as one attempt sees it.
@@ -102,6 +111,51 @@ impl StepHost {
         self.handle
             .block_on(self.world.telemetry.samples(asset, from, to))
             .map_err(|trouble| unavailable("telemetry", &trouble))
+    }
+}
+
+impl StepHost {
+    /// An asset as plugins are asked about it.
+    fn subject(&self, asset: &Asset, until: Timestamp) -> Answer<(Subject, About)> {
+        let outcomes = self.read(store::outcomes::list(&self.db().read, Some(&asset.id)))?;
+        let since = present_since(&outcomes, until.0);
+        let subject = Subject {
+            asset: asset.clone(),
+            installed_ms: installed(&outcomes, until.0),
+            samples: Arc::new(self.samples(&asset.id, since, until.0)?),
+        };
+        let about = About {
+            model: self.told_champion(&asset.kind)?,
+            now_ms: until.0,
+            seed: self.run.seed as u32,
+        };
+        Ok((subject, about))
+    }
+
+    /// An artifact as plugins are told of it.
+    fn told_artifact(&self, digest: &str, name: &str) -> Answer<Told> {
+        let row = self.read(store::artifacts::get(&self.db().read, digest))?;
+        let too_large = |_| {
+            let why = format!("artifact `{digest}` is too large for plugins");
+            StepError::failed("too_large", why)
+        };
+        Ok(Told {
+            digest: row.digest,
+            media_type: row.media,
+            size: u32::try_from(row.size_bytes).map_err(too_large)?,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The model that serves a kind of asset, as plugins are told of it.
+    fn told_champion(&self, asset_kind: &str) -> Answer<Option<Champion>> {
+        let Some(row) = self.champion(MODEL_KIND, asset_kind)? else {
+            return Ok(None);
+        };
+        let bytes = self.artifact(&row.digest)?;
+        let model = FailureModel::from_bytes(&bytes)
+            .map_err(|error| StepError::failed("bad_model", error))?;
+        Ok(Some(Champion::new(&model, &row.digest, bytes.len())))
     }
 }
 
@@ -194,6 +248,59 @@ impl Host for StepHost {
         let mut samples = self.samples(asset, from.0 - 3 * step_ms, to.0)?;
         let samples = samples.remove(UTILISATION).unwrap_or_default();
         means(&samples, from.0, to.0, step_ms).map_err(|e| StepError::failed("telemetry", e))
+    }
+
+    fn plugin_score(&self, asset: &Asset, until: Timestamp) -> Answer<Option<Scored>> {
+        let predictors = self.read(Predictors::now(&self.world.plugins))?;
+        if !predictors.serve(&asset.kind) {
+            return Ok(None);
+        }
+        let (subject, about) = self.subject(asset, until)?;
+        let subjects = [subject];
+        let asked = predictors.score(&asset.kind, &subjects, &about);
+        Ok(self.handle.block_on(asked).pop().flatten())
+    }
+
+    fn plugin_anomaly(&self, asset: &Asset, until: Timestamp) -> Answer<Option<Detected>> {
+        let detectors = self.read(Detectors::now(&self.world.plugins))?;
+        if !detectors.serve(&asset.kind) {
+            return Ok(None);
+        }
+        let (subject, about) = self.subject(asset, until)?;
+        Ok(self.handle.block_on(detectors.detect(&subject, &about)))
+    }
+
+    fn plugin_verdicts(&self, inspected: &Inspected<'_>) -> Answer<Vec<PluginVerdict>> {
+        let verifiers = self.read(Verifiers::now(&self.world.plugins))?;
+        let asset = self.asset(inspected.asset)?;
+        if !verifiers.know(&asset.kind) {
+            return Ok(Vec::new());
+        }
+        let scan = Scan {
+            inspected,
+            kind: &asset.kind,
+            mesh: self.told_artifact(inspected.mesh, "part.stl")?,
+            scan: self.told_artifact(inspected.scan, "scan.ply")?,
+        };
+        let about = About {
+            model: None,
+            now_ms: self.now(),
+            seed: self.run.seed as u32,
+        };
+        self.read(verifiers.inspect(&scan, &about))
+    }
+
+    fn plugin_act(&self, plugin: &str, input: &Value) -> Answer<(Value, PluginUse)> {
+        let (run, position) = self.at();
+        let deed = Deed {
+            plugin,
+            input,
+            run,
+            position,
+            now_ms: self.now(),
+            seed: self.run.seed as u32,
+        };
+        self.handle.block_on(act(&self.world.plugins, &deed))
     }
 
     fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>> {

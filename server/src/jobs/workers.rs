@@ -200,6 +200,7 @@ async fn advance_until_recorded(context: &WorkerContext, taken: &Taken) -> Resul
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::path::Path;
     use std::sync::atomic::AtomicU32;
     use std::time::Duration;
 
@@ -217,7 +218,7 @@ pub(super) mod tests {
     use crate::store::leases::{Ask, Holder};
     use crate::store::runs::run;
     use crate::store::{self, approvals, events, journal, leases, runs, steps, values};
-    use crate::testing::{Fresh, Kept, Silent, on_both};
+    use crate::testing::{self, Fresh, Kept, Silent, on_both};
 
     on_both!(
         three_steps_run_to_the_end,
@@ -344,9 +345,12 @@ pub(super) mod tests {
             .register(Build)
             .register(Large)
             .register(Tell);
+        let (queue, artifacts) = (f.queue(), Arc::new(Kept::default()));
         let world = World {
-            queue: f.queue(),
-            artifacts: Arc::new(Kept::default()),
+            // No test of steps calls one.
+            plugins: testing::plugins(&queue, artifacts.clone(), Path::new("nowhere")),
+            queue,
+            artifacts,
             telemetry: Arc::new(Silent),
         };
         WorkerContext::new(world, Arc::new(registry))
@@ -898,9 +902,12 @@ pub(super) mod tests {
             poll_ms: 20,
             ..queue::LeaseSettings::default()
         };
+        let queue = queue::Queue::new(db, Arc::new(clock), settings);
+        let artifacts = Arc::new(Kept::default());
         let world = World {
-            queue: queue::Queue::new(db, Arc::new(clock), settings),
-            artifacts: Arc::new(Kept::default()),
+            plugins: testing::plugins(&queue, artifacts.clone(), Path::new("nowhere")),
+            queue,
+            artifacts,
             telemetry: Arc::new(Silent),
         };
         let registry = Registry::default().register(Slow);

@@ -14,7 +14,10 @@ pub use artifact::{ArtifactRef, Origin};
 pub use asset::{Asset, AssetState, Dependency, Locality, Redundancy, Twin};
 pub use build::{Build, BuildEnd, BuildState, NewBuild};
 pub use design::{Design, NewDesign, Part};
-pub use prediction::{MetricForecast, ModelRecord, NewModel, Prediction};
+pub use prediction::{
+    Detected, MetricForecast, ModelRecord, NewModel, PluginFinding, PluginUse, PluginVerdict,
+    Prediction, Scored,
+};
 pub use time::Timestamp;
 pub use window::{
     Absence, NewWindow, NewWorkOrder, Shift, Technician, Weekday, Window, WindowState, WorkOrder,

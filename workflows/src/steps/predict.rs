@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Step, StepError};
 use crate::host::{Answer, Host};
-use crate::model::{Asset, MetricForecast, Prediction, Timestamp};
+use crate::model::{Asset, Detected, MetricForecast, PluginUse, Prediction, Scored, Timestamp};
 
 /// The kind of model that answers.
-pub(super) const MODEL_KIND: &str = "failure";
+pub const MODEL_KIND: &str = "failure";
 /// Forecasts reach this far ahead, or one to three rows where rows are further apart.
 const AHEAD_MS: [i64; 3] = [300_000, 600_000, 900_000];
 /// How many metrics are forecast: the load's own, and the strongest reasons.
@@ -52,18 +52,24 @@ pub struct PredictOutput {
     pub fps: BTreeMap<String, f64>,
     /// What speaks for it, strongest first.
     pub reasons: Vec<Reason>,
-    /// Quantiles of the remaining life.
-    pub remaining_life_hours: LifeHours,
+    /// Quantiles of the remaining life, where whoever scored could tell.
+    pub remaining_life_hours: Option<LifeHours>,
     /// How the asset is expected to fail.
     pub mode: Option<String>,
     /// What the load of that failure is computed from.
     pub features: Features,
     /// How unusual the present is, where enough is known.
     pub anomaly: Option<AnomalyScore>,
+    /// The plugin that says so, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detector: Option<PluginUse>,
     /// Values ahead.
     pub forecasts: Vec<MetricForecast>,
-    /// Digest of the model.
+    /// Digest of the model or of the plugin.
     pub model: String,
+    /// The plugin that scored, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginUse>,
 }
 
 /// What the load of a failure is computed from.
@@ -93,20 +99,12 @@ impl Step for Predict {
         host: &dyn Host,
     ) -> Result<Outcome<PredictOutput>, StepError> {
         let asset = host.asset(&input.asset)?;
-        let Some(champion) = host.champion(MODEL_KIND, &asset.kind)? else {
-            return Err(StepError::unavailable(
-                "no_model",
-                format_args!(
-                    "no failure model serves assets of kind `{}`; train one",
-                    asset.kind
-                ),
-            ));
+        let scored = match host.plugin_score(&asset, input.at)? {
+            Some(scored) => scored,
+            None => scored_by_model(host, &asset, input.at)?,
         };
-        let model = FailureModel::from_bytes(&host.artifact(&champion.digest)?)
-            .map_err(|e| StepError::failed("bad_model", e))?;
-        let history = host.history(&asset.id, input.at, model.step_ms())?;
-        let (prediction, features) =
-            predict_asset(&asset, &model, &champion.digest, &history, input.at)?;
+        let detected = host.plugin_anomaly(&asset, input.at)?;
+        let (prediction, features) = predict_asset(&asset, &scored, detected, input.at)?;
         host.store_prediction(&prediction)?;
         let fps = prediction.fps.unwrap_or_default();
         Ok(Outcome::Done(PredictOutput {
@@ -118,35 +116,73 @@ impl Step for Predict {
             mode: asset.failure_mode.clone(),
             features,
             anomaly: prediction.anomaly,
+            detector: prediction.detector,
             forecasts: prediction.forecasts,
-            model: champion.digest,
+            model: scored.model,
+            plugin: scored.plugin,
         }))
     }
 }
 
-/// Everything that is predicted of one asset from its history, and the features its load follows from.
+fn scored_by_model(host: &dyn Host, asset: &Asset, at: Timestamp) -> Answer<Scored> {
+    let Some(champion) = host.champion(MODEL_KIND, &asset.kind)? else {
+        return Err(StepError::unavailable(
+            "no_model",
+            format_args!(
+                "no failure model serves assets of kind `{}`; train one",
+                asset.kind
+            ),
+        ));
+    };
+    let model = FailureModel::from_bytes(&host.artifact(&champion.digest)?)
+        .map_err(|e| StepError::failed("bad_model", e))?;
+    let history = host.history(&asset.id, at, model.step_ms())?;
+    score(&model, &champion.digest, history)
+}
+
+/// What a model says of a history.
 ///
 /// # Errors
 ///
-/// `cannot_score` when the history is not what the model was trained on, `cannot_forecast` when a metric is not a
-/// series.
+/// `cannot_score` when the history is not what the model was trained on.
+pub fn score(model: &FailureModel, digest: &str, history: UnitHistory) -> Answer<Scored> {
+    let fps = model
+        .score(&history)
+        .map_err(|e| StepError::failed("cannot_score", e))?;
+    Ok(Scored {
+        fps,
+        model: digest.to_owned(),
+        plugin: None,
+        history,
+    })
+}
+
+/// Everything that is predicted of one asset once it is scored, and the features its load follows from. Where no plugin
+/// says how unusual the present is, the detector here does.
+///
+/// # Errors
+///
+/// `cannot_forecast` when a metric is not a series.
 pub fn predict_asset(
     asset: &Asset,
-    model: &FailureModel,
-    digest: &str,
-    history: &UnitHistory,
+    scored: &Scored,
+    detected: Option<Detected>,
     at: Timestamp,
 ) -> Answer<(Prediction, Features)> {
-    let fps = model
-        .score(history)
-        .map_err(|e| StepError::failed("cannot_score", e))?;
+    let history = &scored.history;
+    let (anomaly, detector) = match detected {
+        Some(detected) => (Some(detected.score), Some(detected.plugin)),
+        None => (anomaly(history), None),
+    };
     let prediction = Prediction {
         asset: asset.id.clone(),
         at,
-        model: Some(digest.to_owned()),
-        anomaly: anomaly(history),
-        forecasts: forecasts(asset, history, &fps.reasons)?,
-        fps: Some(fps),
+        model: Some(scored.model.clone()),
+        plugin: scored.plugin.clone(),
+        anomaly,
+        detector,
+        forecasts: forecasts(asset, history, &scored.fps.reasons)?,
+        fps: Some(scored.fps.clone()),
     };
     Ok((prediction, features(asset, history)))
 }

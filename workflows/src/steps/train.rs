@@ -9,7 +9,10 @@ use super::{Outcome, Step, StepError};
 use crate::host::Host;
 use crate::model::NewModel;
 
-const MEDIA: &str = "application/vnd.forewright.failure-model";
+/// The media type of a model's bytes.
+pub const MODEL_MEDIA: &str = "application/vnd.forewright.failure-model";
+/// The name that they are kept under.
+pub const MODEL_NAME: &str = "failure_model.bin";
 /// Assets that live longer than this (hours, median) are told apart up to the longest horizon.
 const LONG_LIFE_HOURS: f64 = 400.0;
 const LONG_CAP_HOURS: f64 = 720.0;
@@ -79,7 +82,7 @@ impl Step for Train {
         if host.progress(1.0, "store").is_break() {
             return Err(StepError::Cancelled);
         }
-        let artifact = host.put_artifact("failure_model.bin", MEDIA, &model.to_bytes())?;
+        let artifact = host.put_artifact(MODEL_NAME, MODEL_MEDIA, &model.to_bytes())?;
         let record = host.store_model(&NewModel {
             kind: input.kind,
             asset_kind: input.asset_kind,

@@ -2,13 +2,18 @@
 
 use cad::inspect::InspectError;
 use cad::inspect::plan::VerificationPlan;
+use cad::inspect::verdict::Disposition;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::redesign::{error_chain, to_json};
 use super::simulate::role;
 use super::{Outcome, Step, StepError};
-use crate::host::Host;
+use crate::host::{Host, Inspected};
+use crate::model::PluginVerdict;
+
+/// Of an expanded uncertainty (k = 2).
+const COVERAGE_FACTOR: f64 = 2.0;
 
 /// Judges one build.
 pub struct Verify;
@@ -41,6 +46,9 @@ pub struct VerifyOutput {
     pub expanded_uncertainty_mm: f64,
     /// Places out of tolerance.
     pub regions: usize,
+    /// What plugins said beside our own measure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginVerdict>,
 }
 
 /// What is stored of a judgement: the verdict, and exactly what was compared.
@@ -50,6 +58,27 @@ struct Record<'a> {
     mesh: &'a str,
     plan: &'a str,
     scan: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    plugins: &'a [PluginVerdict],
+}
+
+/// What becomes of the part when several have judged it: a plugin may only be stricter than our own measure, which a
+/// part that must hold has to pass in any case.
+fn strictest(own: Disposition, plugins: &[PluginVerdict]) -> Disposition {
+    let strictness = |one: Disposition| match one {
+        Disposition::Accept => 0,
+        Disposition::Inconclusive => 1,
+        Disposition::Rework => 2,
+        Disposition::Reject => 3,
+    };
+    let read = |verdict: &PluginVerdict| match verdict.disposition.as_str() {
+        "accept" => Disposition::Accept,
+        "rework" => Disposition::Rework,
+        "reject" => Disposition::Reject,
+        _ => Disposition::Inconclusive,
+    };
+    let all = plugins.iter().map(read).chain([own]);
+    all.max_by_key(|one| strictness(*one)).unwrap_or(own)
 }
 
 impl Step for Verify {
@@ -77,18 +106,28 @@ impl Step for Verify {
         })?;
 
         let verdict = &inspection.verdict;
+        let own = to_json(&verdict.disposition)?;
+        let plugins = host.plugin_verdicts(&Inspected {
+            asset: &design.asset,
+            mesh: &mesh_digest,
+            scan: &input.scan,
+            tolerance_mm: plan.tolerance_mm,
+            uncertainty_mm: verdict.expanded_uncertainty_mm / COVERAGE_FACTOR,
+            disposition: own.as_str().unwrap_or_default(),
+        })?;
         let record = Record {
             verdict: to_json(verdict)?,
             mesh: &mesh_digest,
             plan: &plan_digest,
             scan: &input.scan,
+            plugins: &plugins,
         };
         let record = super::redesign::pretty(&record)?;
         let stored = host.put_artifact("verdict", "application/json", &record)?;
         let picture = cad::inspect::picture::deviation_png(&mesh, &inspection.field);
         let image = host.put_artifact("deviation", "image/png", &picture)?;
         Ok(Outcome::Done(VerifyOutput {
-            disposition: to_json(&verdict.disposition)?,
+            disposition: to_json(&strictest(verdict.disposition, &plugins))?,
             reasons: to_json(&verdict.reasons)?,
             verdict: stored.digest,
             image: image.digest,
@@ -96,6 +135,47 @@ impl Step for Verify {
             coverage: verdict.coverage,
             expanded_uncertainty_mm: verdict.expanded_uncertainty_mm,
             regions: verdict.regions.len(),
+            plugins,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PluginUse;
+
+    #[test]
+    fn a_plugin_may_only_be_stricter() {
+        let said = |disposition: &str| PluginVerdict {
+            disposition: disposition.to_owned(),
+            confidence: 1.0,
+            findings: Vec::new(),
+            plugin: PluginUse {
+                name: "layers".to_owned(),
+                version: "1.0.0".to_owned(),
+                digest: "sha256:0".to_owned(),
+                interface: "forewright:plugin@1.0.0".to_owned(),
+                call: "call-1".to_owned(),
+                fuel: None,
+                grants: Vec::new(),
+            },
+        };
+        let judged = |own, plugins: &[&str]| {
+            let plugins: Vec<_> = plugins.iter().map(|one| said(one)).collect();
+            strictest(own, &plugins)
+        };
+        use Disposition::{Accept, Inconclusive, Reject, Rework};
+        assert_eq!(judged(Accept, &[]), Accept);
+        assert_eq!(judged(Accept, &["accept"]), Accept);
+        assert_eq!(judged(Accept, &["accept", "inconclusive"]), Inconclusive);
+        assert_eq!(judged(Accept, &["rework", "inconclusive"]), Rework);
+        assert_eq!(judged(Inconclusive, &["reject"]), Reject);
+        assert_eq!(
+            judged(Reject, &["accept"]),
+            Reject,
+            "no plugin lets a bad part through"
+        );
+        assert_eq!(judged(Rework, &["a word nobody knows"]), Rework);
     }
 }

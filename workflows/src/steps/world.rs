@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::{DynStep, Outcome, StepError};
 use crate::demo::Hall;
-use crate::host::{Answer, Child, ChildEnd, Host, NewChild};
+use crate::host::{Answer, Child, ChildEnd, Host, Inspected, NewChild};
 use crate::model::{
     Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
-    ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, Prediction,
-    Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
+    Detected, ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, PluginUse,
+    PluginVerdict, Prediction, Scored, Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
 
 pub(super) struct World {
@@ -316,6 +316,37 @@ impl Host for World {
         Ok(times
             .map(|t| self.hall.utilisation_at(asset, Timestamp(t)))
             .collect())
+    }
+
+    fn plugin_score(&self, _: &Asset, _: Timestamp) -> Answer<Option<Scored>> {
+        Ok(None)
+    }
+
+    fn plugin_anomaly(&self, _: &Asset, _: Timestamp) -> Answer<Option<Detected>> {
+        Ok(None)
+    }
+
+    fn plugin_verdicts(&self, _: &Inspected<'_>) -> Answer<Vec<PluginVerdict>> {
+        Ok(Vec::new())
+    }
+
+    /// One action, `tickets`, which says what it was given and under which key.
+    fn plugin_act(&self, plugin: &str, input: &Value) -> Answer<(Value, PluginUse)> {
+        if plugin != "tickets" {
+            return Err(StepError::unavailable("no_plugin", "nobody serves"));
+        }
+        let mut output = input.clone();
+        output["key"] = format!("{}/{}", self.run(), self.position()).into();
+        let by = PluginUse {
+            name: plugin.to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: "sha256:0".to_owned(),
+            interface: "forewright:plugin@1.0.0".to_owned(),
+            call: "call-1".to_owned(),
+            fuel: None,
+            grants: Vec::new(),
+        };
+        Ok((output, by))
     }
 
     fn champion(&self, kind: &str, asset_kind: &str) -> Answer<Option<ModelRecord>> {

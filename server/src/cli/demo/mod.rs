@@ -39,6 +39,9 @@ pub struct Demo {
     /// The asset to see to; the most urgent one with critical dependents if not said.
     #[arg(long, value_name = "ID")]
     asset: Option<String>,
+    /// A plugin that scores the fleet in the model's place.
+    #[arg(long, value_name = "FILE")]
+    predictor: Option<PathBuf>,
     /// Leave the server and its dashboard running afterwards.
     #[arg(long)]
     keep: bool,
@@ -90,7 +93,7 @@ impl Demo {
     fn identity(&self) -> serde_json::Value {
         serde_json::json!({
             "source": self.source, "seed": self.seed, "defect": self.defect.to_string(),
-            "asset": self.asset,
+            "asset": self.asset, "predictor": self.predictor,
         })
     }
 }

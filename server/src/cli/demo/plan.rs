@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ::plugins::bundle;
 use ::workflows::model::Origin;
 use anyhow::{Context, bail};
 use reqwest::Method;
@@ -13,6 +14,8 @@ use super::show::Show;
 use super::source::Source;
 use super::stand::Stand;
 use super::{Demo, field};
+use crate::cli::output;
+use crate::cli::plugin::server::Plugins;
 use crate::ingest::remote_write;
 use crate::telemetry::Sample;
 
@@ -193,6 +196,14 @@ impl<'a> Demonstration<'a> {
                 .unwrap_or(f64::NAN),
         ));
 
+        if let Some(predictor) = &self.demo.predictor {
+            let bar = self.show.stage("plugin", "checking the predictor");
+            let file = output::read("plugin", predictor)?;
+            let (_, manifest) = bundle::open(&file)
+                .with_context(|| format!("`{}` is no plugin", predictor.display()))?;
+            let version = Plugins::of(api).put_to_work(&manifest, file).await?;
+            bar.done(&format!("{} {} scores", version.plugin, version.version));
+        }
         let bar = self.show.stage("score", "scoring the fleet");
         let scored: Value = api.post("/fleet/ticks", &json!({ "ask": false })).await?;
         collect::keep_heatmap(self.stand, &self.demo.out).await?;

@@ -11,7 +11,7 @@ use ::plugins::engine::Pace;
 use ::plugins::failure::Failure;
 use ::plugins::grants::Grants;
 use ::plugins::log::Line;
-use ::plugins::recording::{Recorder, Recording};
+use ::plugins::recording::{Recorder, Recording, Told};
 use ::plugins::{bundle, contract};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -72,8 +72,11 @@ impl Call {
             Some(path) => {
                 let recorder = Arc::new(Recorder::new(desk, MOST_BYTES));
                 let outcome = plugin.call(&case.request, &case.context, recorder.clone());
-                let recording = recording(&opened, &case, &recorder, &outcome);
-                output::write(path, &recording.to_bytes())?;
+                // One that is told more than a recording holds was stopped there, and says so.
+                if let Some(told) = recorder.take() {
+                    let recording = recording(&opened, &case, told, &outcome);
+                    output::write(path, &recording.to_bytes())?;
+                }
                 outcome
             }
         };
@@ -114,7 +117,7 @@ fn keep(folder: &Path, case: &Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn recording(opened: &Opened, case: &Case, recorder: &Recorder, outcome: &Outcome) -> Recording {
+fn recording(opened: &Opened, case: &Case, told: Vec<Told>, outcome: &Outcome) -> Recording {
     Recording {
         plugin: bundle::digest(&opened.file),
         contract: contract::VERSION.to_owned(),
@@ -123,7 +126,7 @@ fn recording(opened: &Opened, case: &Case, recorder: &Recorder, outcome: &Outcom
         context: case.context.clone(),
         limits: opened.manifest.limits.clone(),
         grants: Grants::all(&opened.manifest.capabilities),
-        told: recorder.take(),
+        told,
         outcome: outcome.clone(),
     }
 }

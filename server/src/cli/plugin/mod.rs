@@ -1,12 +1,16 @@
-//! `forewright plugin`: the plugin developer's day, without a server.
+//! `forewright plugin`: the plugin developer's day, on their own machine and on a server.
 
 mod build;
 mod call;
 mod check;
+mod dev;
 mod inspect;
+mod install;
+mod list;
 mod new;
 mod project;
 mod replay;
+pub(super) mod server;
 mod sign;
 mod test;
 
@@ -32,7 +36,7 @@ A plugin's folder, as `forewright plugin new` makes one, has a plugin.toml:
 Everything a plugin can do and is asked: docs/PLUGINS.md.
 Exit code: 0 where all is well, 1 where anything is wrong, 2 for arguments that cannot be read.";
 
-/// The plugin developer's day, without a server.
+/// The plugin developer's day.
 #[derive(Debug, Subcommand)]
 #[command(after_help = HELP)]
 pub enum Plugin {
@@ -50,6 +54,12 @@ pub enum Plugin {
     Replay(replay::Replay),
     /// Say what a plugin is, what it asks for and who signed it.
     Inspect(inspect::Inspect),
+    /// Watch a project and put each change onto a server.
+    Dev(dev::Dev),
+    /// Put a plugin onto a server.
+    Install(install::Install),
+    /// Show a server's plugins.
+    List(list::List),
     /// Make a key to sign plugins with.
     Key(sign::Key),
     /// Sign a plugin.
@@ -84,6 +94,9 @@ impl Plugin {
             Self::Call(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Inspect(command) => command.run(),
+            Self::Dev(command) => command.run(),
+            Self::Install(command) => command.run(),
+            Self::List(command) => command.run(),
             Self::Key(command) => command.run(),
             Self::Sign(command) => command.run(),
         }

@@ -11,6 +11,7 @@ use ::plugins::manifest::Manifest;
 use ::plugins::project::{File, bindings};
 use ::plugins::{bundle, shape};
 use anyhow::{Context, bail};
+use semver::Version;
 
 use super::super::output;
 
@@ -41,11 +42,18 @@ impl Opened {
 
     fn of_file(path: &Path) -> anyhow::Result<Self> {
         let file = output::read("plugin", path)?;
-        let (_, manifest) =
-            bundle::open(&file).with_context(|| format!("`{}` is no plugin", path.display()))?;
+        let opened = Self::of_bytes(&file);
+        let mut opened = opened.with_context(|| format!("`{}` is no plugin", path.display()))?;
+        path.clone_into(&mut opened.path);
+        Ok(opened)
+    }
+
+    /// The plugin of a file's bytes, wherever they come from.
+    pub(super) fn of_bytes(file: &[u8]) -> anyhow::Result<Self> {
+        let (_, manifest) = bundle::open(file)?;
         Ok(Self {
-            path: path.to_owned(),
-            file,
+            path: PathBuf::new(),
+            file: file.to_vec(),
             manifest,
             folder: None,
         })
@@ -81,22 +89,8 @@ impl Opened {
 /// Builds the plugin of a folder; answers its file, which is `NAME-VERSION.wasm` beside the manifest unless `to` says
 /// otherwise.
 pub(super) fn build(folder: &Path, to: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = folder.join(MANIFEST);
-    let text = output::read_text("manifest", &path)?;
-    let manifest: Manifest = (text.parse()).with_context(|| format!("`{}`", path.display()))?;
-    let Some(build) = &manifest.build else {
-        bail!(
-            "`{}` says nothing of how the plugin is built; add\n\n  \
-             [build]\n  command = \"make\"\n  module = \"{}.wasm\"",
-            path.display(),
-            manifest.name
-        );
-    };
-    write(folder, &bindings(&manifest))?;
-    if let Some(command) = &build.command {
-        run(command, folder)?;
-    }
-    let from = folder.join(&build.module);
+    let (text, manifest) = manifest_of(folder)?;
+    let from = compile(folder, &manifest)?;
     let beside = folder.join(format!("{}-{}.wasm", manifest.name, manifest.version));
     let to = to.map_or(beside, Path::to_owned);
     if to == from {
@@ -110,6 +104,52 @@ pub(super) fn build(folder: &Path, to: Option<&Path>) -> anyhow::Result<PathBuf>
         file_of(&module, &text, &manifest).with_context(|| format!("`{}`", from.display()))?;
     output::write(&to, &file)?;
     Ok(to)
+}
+
+/// The same in memory, as another version than its manifest says.
+pub(super) fn build_as(
+    folder: &Path,
+    version: impl FnOnce(&Version) -> anyhow::Result<Version>,
+) -> anyhow::Result<(Manifest, Vec<u8>)> {
+    let (text, manifest) = manifest_of(folder)?;
+    let from = compile(folder, &manifest)?;
+    let text = with_version(&text, &version(&manifest.version)?);
+    let manifest: Manifest = text.parse()?;
+    let module = output::read("module", &from)?;
+    let file =
+        file_of(&module, &text, &manifest).with_context(|| format!("`{}`", from.display()))?;
+    Ok((manifest, file))
+}
+
+/// The manifest's text with another version in the place of its own, which stands before the first table.
+fn with_version(text: &str, version: &Version) -> String {
+    let own = |line: &&str| line.split('=').next().unwrap_or_default().trim() == "version";
+    let line = text.lines().find(own).unwrap_or_default();
+    text.replacen(line, &format!("version = \"{version}\""), 1)
+}
+
+fn manifest_of(folder: &Path) -> anyhow::Result<(String, Manifest)> {
+    let path = folder.join(MANIFEST);
+    let text = output::read_text("manifest", &path)?;
+    let manifest = (text.parse()).with_context(|| format!("`{}`", path.display()))?;
+    Ok((text, manifest))
+}
+
+/// Runs a project's build; answers the module or component that it left.
+fn compile(folder: &Path, manifest: &Manifest) -> anyhow::Result<PathBuf> {
+    let Some(build) = &manifest.build else {
+        bail!(
+            "`{}` says nothing of how the plugin is built; add\n\n  \
+             [build]\n  command = \"make\"\n  module = \"{}.wasm\"",
+            folder.join(MANIFEST).display(),
+            manifest.name
+        );
+    };
+    write(folder, &bindings(manifest))?;
+    if let Some(command) = &build.command {
+        run(command, folder)?;
+    }
+    Ok(folder.join(&build.module))
 }
 
 /// Writes files into a folder; one that is there already as it should be keeps its time, so that nothing is built again

@@ -11,20 +11,24 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output;
+use super::super::{block_on, output};
 use super::project::Opened;
+use super::server::Server;
 use super::{indented, plain};
 
 /// Run a recorded call again, with the same plugin or another version of it.
 #[derive(Debug, Args)]
 #[command(after_help = super::HELP)]
 pub struct Replay {
-    /// What `plugin call --record` kept.
-    #[arg(value_name = "RECORDING")]
-    recording: PathBuf,
-    /// A plugin, or the folder of a project, which is built first.
+    /// What `plugin call --record` kept, or a call of a server by its id.
+    #[arg(value_name = "RECORDING|CALL")]
+    recording: String,
+    /// A plugin, or the folder of a project, which is built first; of a server's call the plugin that was called, if not
+    /// said.
     #[arg(value_name = "FILE|DIR")]
-    path: PathBuf,
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// A folder with the artifacts that the call read, under any names.
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
@@ -47,18 +51,39 @@ struct Document {
 
 impl Replay {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let bytes = output::read("recording", &self.recording)?;
-        let recording = Recording::from_bytes(&bytes)
-            .with_context(|| format!("`{}`", self.recording.display()))?;
-        let opened = Opened::new(&self.path)?;
+        let file = Path::new(&self.recording);
+        let server = match file.is_file() {
+            true => None,
+            false => Some(self.server.open()?),
+        };
+        let bytes = match &server {
+            None => output::read("recording", file)?,
+            Some(server) => block_on(async { Ok(server.recording(&self.recording).await?) })?,
+        };
+        let recording =
+            Recording::from_bytes(&bytes).with_context(|| format!("`{}`", self.recording))?;
+        let opened = match (&self.path, &server) {
+            (Some(path), _) => Opened::new(path)?,
+            (None, Some(server)) => {
+                let called = server.artifact(&recording.plugin);
+                Opened::of_bytes(&block_on(async { Ok(called.await?) })?)?
+            }
+            (None, None) => bail!("say which plugin is to run the call again: FILE|DIR"),
+        };
         let world = recording.request.world();
         if opened.manifest.world != world {
             bail!("the call was one of a {world}; {} is none", opened.title());
         }
-        let desk = self
+        let mut desk = self
             .artifacts
             .as_deref()
             .map_or(Ok(Desk::default()), desk)?;
+        if let Some(server) = &server {
+            for digest in recording.reads() {
+                let read = server.artifact(digest);
+                desk.keep(block_on(async { Ok(read.await?) })?);
+            }
+        }
         let missing = recording
             .reads()
             .into_iter()

@@ -75,7 +75,9 @@ fn prediction(asset: &str) -> Prediction {
         at: Timestamp(1_700_000_000_000),
         fps: None,
         model: None,
+        plugin: None,
         anomaly: None,
+        detector: None,
         forecasts: Vec::new(),
     }
 }

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use predict::series::Samples;
 use serde_json::Value;
+use server::config::Config;
 use server::host::{ArtifactBytes, Telemetry, Trouble, World};
+use server::plugins::Plugins;
 use server::queue::Queue;
 use workflows::host::Host;
 use workflows::steps::{Outcome, Step, StepError};
@@ -52,7 +54,16 @@ pub(crate) fn now_us() -> i64 {
 
 /// A world with nothing in it but the queue.
 pub(crate) fn world(queue: Queue) -> World {
+    let settings = Config::load(None, std::iter::empty()).expect("the defaults hold together");
+    let (folder, nothing) = ("nowhere".into(), Arc::new(Nothing));
     World {
+        plugins: Plugins::new(
+            settings.plugins,
+            folder,
+            queue.clone(),
+            nothing.clone(),
+            nothing,
+        ),
         queue,
         artifacts: Arc::new(Nothing),
         telemetry: Arc::new(Nothing),
