@@ -12,6 +12,7 @@ use crate::model::{
     NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
     Technician, Timestamp, Twin, Window, WorkOrder,
 };
+use crate::schedule::{Candidate, Choice};
 use crate::steps::StepError;
 
 /// What [`Host`] calls answer.
@@ -52,6 +53,28 @@ pub enum ChildEnd {
     },
     /// Because somebody stopped it.
     Cancelled,
+}
+
+/// What a window costs that begins at a moment and is somebody's, or why it cannot be.
+pub type PriceOf<'a> = &'a dyn Fn(Timestamp, &str) -> Result<Candidate, String>;
+
+/// Work that somebody else may choose the window of.
+#[derive(Debug)]
+pub struct SlotRequest<'a> {
+    /// The asset that goes offline.
+    pub asset: &'a Asset,
+    /// What whoever comes must be able to do.
+    pub skills: &'a [String],
+    /// Everybody.
+    pub technicians: &'a [Technician],
+    /// What an hour without the work costs once it is due.
+    pub cost_per_hour_late: f64,
+    /// What there is to choose from.
+    pub choice: Choice,
+    /// What the planner would take.
+    pub own: &'a Candidate,
+    /// The moment planned from.
+    pub at: Timestamp,
 }
 
 /// A part that was measured against its design.
@@ -113,6 +136,13 @@ pub trait Host {
     /// What plugins that serve the asset's kind say of a part that was measured; what none of them has an answer for is
     /// left to our own measure.
     fn plugin_verdicts(&self, inspected: &Inspected<'_>) -> Answer<Vec<PluginVerdict>>;
+    /// The window that a plugin chooses which serves the asset's kind, priced by `price`; none where none serves it, none
+    /// has an answer, or what it chose breaks a rule.
+    fn plugin_slot(
+        &self,
+        ask: &SlotRequest<'_>,
+        price: PriceOf<'_>,
+    ) -> Answer<Option<(Candidate, PluginUse)>>;
     /// Has an action of this name do something under a key that is this step's own; answers what it said, and who it was.
     fn plugin_act(
         &self,

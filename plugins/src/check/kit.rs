@@ -264,7 +264,12 @@ fn is_fine(code: Code, may_meet: &[Code]) -> bool {
 
 fn verdict(name: &str, about: &'static str, failed: Option<Failure>, outcome: &Outcome) -> Verdict {
     let told = match (&failed, &outcome.result) {
-        (Some(failure), _) => failure.to_string(),
+        // The hint is told beside it.
+        (Some(failure), _) => Failure {
+            hint: None,
+            ..failure.clone()
+        }
+        .to_string(),
         (None, Ok(_)) => "answered".to_owned(),
         (None, Err(failure)) => format!("refused: {}", failure.message),
     };

@@ -12,23 +12,23 @@ use crate::plugins::{Member, NoAnswer, Plugins, Question};
 
 /// What a step has done.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deed<'a> {
+pub(crate) struct Deed<'a> {
     /// The plugin's name.
-    pub(super) plugin: &'a str,
+    pub(crate) plugin: &'a str,
     /// What it is given.
-    pub(super) input: &'a Value,
+    pub(crate) input: &'a Value,
     /// The run of the step.
-    pub(super) run: &'a str,
+    pub(crate) run: &'a str,
     /// Its position there.
-    pub(super) position: &'a str,
+    pub(crate) position: &'a str,
     /// The moment it is about.
-    pub(super) now_ms: i64,
+    pub(crate) now_ms: i64,
     /// Where all randomness starts from.
-    pub(super) seed: u32,
+    pub(crate) seed: u32,
 }
 
 /// Asks the version of an action that serves; a canary serves its share of the runs.
-pub(super) async fn act(plugins: &Plugins, deed: &Deed<'_>) -> Told<(Value, PluginUse)> {
+pub(crate) async fn act(plugins: &Plugins, deed: &Deed<'_>) -> Told<(Value, PluginUse)> {
     let members = plugins.members(World::Action).await;
     let members = members.map_err(|e| StepError::unavailable("database", e))?;
     let is_for = |member: &&Member| {

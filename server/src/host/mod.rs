@@ -1,6 +1,6 @@
 //! What steps see of the world: `workflows::host::Host` over storage, artifacts and telemetry.
 
-mod action;
+pub(crate) mod action;
 pub mod detector;
 mod history;
 mod lives;
@@ -8,6 +8,7 @@ mod panel;
 pub mod past;
 pub mod predictor;
 pub mod replaying;
+mod scheduler;
 mod script_thread;
 pub mod short_work;
 mod step_host;

@@ -12,12 +12,13 @@ use predict::failure::FailureModel;
 use predict::history::UnitHistory;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use workflows::host::{Answer, Child, Host, Inspected, NewChild};
+use workflows::host::{Answer, Child, Host, Inspected, NewChild, PriceOf, SlotRequest};
 use workflows::model::{
     Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
     NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
     Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
+use workflows::schedule::Candidate;
 use workflows::steps::{MODEL_KIND, StepError};
 
 use super::action::{Deed, act};
@@ -25,6 +26,7 @@ use super::detector::Detectors;
 use super::history::{UTILISATION, life_histories, means, unit_history};
 use super::lives::{installed, lives, present_since};
 use super::predictor::{About, Champion, Predictors, Subject};
+use super::scheduler::Schedulers;
 use super::verifier::{Scan, Verifiers};
 use super::{ArtifactBytes, Telemetry};
 use crate::plugins::Plugins;
@@ -288,6 +290,15 @@ impl Host for StepHost {
             seed: self.run.seed as u32,
         };
         self.read(verifiers.inspect(&scan, &about))
+    }
+
+    fn plugin_slot(
+        &self,
+        ask: &SlotRequest<'_>,
+        price: PriceOf<'_>,
+    ) -> Answer<Option<(Candidate, PluginUse)>> {
+        let schedulers = self.read(Schedulers::now(&self.world.plugins))?;
+        self.read(schedulers.choose(ask, price, self.run.seed as u32))
     }
 
     fn plugin_act(&self, plugin: &str, input: &Value) -> Answer<(Value, PluginUse)> {

@@ -69,14 +69,8 @@ pub(crate) fn predictor_with(name: &str, version: &str, run: &str, more: &str) -
     (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
     {run}))"#
     );
-    let module = wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let manifest = format!(
-        "name = \"{name}\"\nversion = \"{version}\"\nworld = \"predictor\"\n\
-         interface = \"forewright:plugin@1\"\n[predictor]\nstep-ms = 3_600_000\nrows = 100\n{more}"
-    );
-    let asked: Manifest = manifest.parse().expect("a manifest");
-    let component = componentize(&module, asked.world, &asked.capabilities.named());
-    bundle::pack(&component.expect("a component"), &manifest)
+    let more = format!("[predictor]\nstep-ms = 3_600_000\nrows = 100\n{more}");
+    packed(&text, (name, version), "predictor", &more)
 }
 
 /// Says what the first metric was last, and a little more for each further horizon.
@@ -92,4 +86,69 @@ pub(crate) fn traps_on_b() -> String {
     let plain = by_last_value(0.0);
     let locals = plain.find("(local.set $out").expect("locals come first");
     format!("{}{guard}{}", &plain[..locals], &plain[locals..])
+}
+
+/// From `since` until its last sample the first metric is unusual.
+const ALWAYS_UNUSUAL: &str = r#"
+  (local $times i32) (local $count i32) (local $last f64) (local $out i32)
+  (if (i32.eqz (local.get $series_len)) (then (return (call $ok (i32.const 8) (i32.const 0)))))
+  (local.set $times (i32.load offset=16 (local.get $series)))
+  (local.set $count (i32.load offset=20 (local.get $series)))
+  (if (i32.eqz (local.get $count)) (then (return (call $ok (i32.const 8) (i32.const 0)))))
+  (local.set $last (f64.load (i32.add (local.get $times)
+    (i32.mul (i32.sub (local.get $count) (i32.const 1)) (i32.const 8)))))
+  (if (i32.eqz (f64.ge (local.get $last) (local.get $since))) (then (return (call $ok (i32.const 8) (i32.const 0)))))
+  (local.set $out (call $alloc (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 40)))
+  (f64.store (local.get $out) (local.get $since))
+  (f64.store offset=8 (local.get $out) (local.get $last))
+  (f64.store offset=16 (local.get $out) (f64.const 0.75))
+  (i32.store offset=24 (local.get $out) (i32.const 32))
+  (i32.store offset=28 (local.get $out) (i32.const 5))
+  (i32.store offset=32 (local.get $out) (local.get $series))
+  (i32.store offset=36 (local.get $out) (i32.const 1))
+  (call $ok (local.get $out) (i32.const 1))"#;
+
+/// A detector's file.
+pub(crate) fn detector(name: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+{PRELUDE}
+  (data (i32.const 32) "drift")
+  (func (export "forewright:plugin/detect@1.0.0#detect")
+    (param i32 i32 i32 i32 i32 i32) (param $series i32) (param $series_len i32) (param $since f64) (result i32)
+    {ALWAYS_UNUSUAL}))"#
+    );
+    packed(&text, (name, "1.0.0"), "detector", "")
+}
+
+/// The file of an action that says that it is done, and has no answer to an empty object.
+pub(crate) fn doer(name: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+{PRELUDE}
+  (data (i32.const 16) "not now")
+  (data (i32.const 32) "{{\"done\":true}}")
+  (func (export "forewright:plugin/act@1.0.0#run")
+    (param $in i32) (param $length i32) (param $key i32) (param $key_length i32) (result i32)
+    (if (i32.le_u (local.get $length) (i32.const 2)) (then
+      (return (call $err (i32.const 2) (i32.const 16) (i32.const 7)))))
+    (call $ok (i32.const 32) (i32.const 13))))"#
+    );
+    packed(
+        &text,
+        (name, "1.0.0"),
+        "action",
+        "[action]\ninput = {}\noutput = {}\n",
+    )
+}
+
+fn packed(text: &str, (name, version): (&str, &str), world: &str, more: &str) -> Vec<u8> {
+    let module = wat::parse_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let manifest = format!(
+        "name = \"{name}\"\nversion = \"{version}\"\nworld = \"{world}\"\n\
+         interface = \"forewright:plugin@1\"\n{more}"
+    );
+    let asked: Manifest = manifest.parse().expect("a manifest");
+    let component = componentize(&module, asked.world, &asked.capabilities.named());
+    bundle::pack(&component.expect("a component"), &manifest)
 }

@@ -6,9 +6,10 @@ use axum::http::{Request, header};
 use serde_json::{Value, json};
 
 use super::examine::examine_next;
-use super::guests::{by_last_value, predictor, predictor_with, traps_on_b};
+use super::guests::{by_last_value, detector, doer, predictor, predictor_with, traps_on_b};
 use crate::auth::Role;
 use crate::fleet;
+use crate::host::action::{Deed, act};
 use crate::store::{self, audit};
 use crate::telemetry::Sample;
 use crate::testing::{Answered, TestServer};
@@ -460,4 +461,64 @@ async fn only_whom_somebody_known_vouches_for_comes_in_unasked() {
         )
         .await;
     assert_eq!(promoted.problem(403), "forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detector_says_how_unusual_the_present_is() {
+    let desk = Desk::open().await;
+    desk.fans([("a", 40.0), ("b", 20.0)]).await;
+    desk.examined(predictor("wear", "1.0.0", &by_last_value(0.1)))
+        .await;
+    desk.post("wear/versions/1.0.0/promote", "").await;
+    let told = desk.scored("a").await;
+    assert_eq!(told["detector"], Value::Null);
+    let watch = desk.examined(detector("watch")).await;
+    assert_eq!(watch["state"], "shadow", "{watch:#}");
+    desk.scored("a").await;
+    let report = desk.get("watch/versions/1.0.0/differences").await;
+    assert_eq!(report["assets"], 2);
+    assert_eq!(report["differences"][0]["own"]["anomaly"], 0.75);
+    desk.post("watch/versions/1.0.0/promote", "").await;
+    let told = desk.scored("a").await;
+    assert_eq!(told["anomaly"]["score"], 0.75);
+    assert_eq!(
+        told["anomaly"]["attribution"],
+        json!([{ "metric": "vibration", "share": 1.0 }])
+    );
+    assert_eq!(told["detector"]["name"], "watch");
+    assert_eq!(told["plugin"]["name"], "wear");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_asked_under_a_key_and_its_refusal_is_the_step_s() {
+    let desk = Desk::open().await;
+    let plugins = &desk.server.app.plugins;
+    let act = async |input: &Value| {
+        let deed = Deed {
+            plugin: "doer",
+            input,
+            run: "run-1",
+            position: "3",
+            now_ms: 0,
+            seed: 7,
+        };
+        act(plugins, &deed).await
+    };
+    let nobody = act(&json!({ "a": 1 })).await.unwrap_err();
+    assert_eq!((nobody.code(), nobody.is_retryable()), ("no_plugin", true));
+    let checked = desk.examined(doer("doer")).await;
+    assert_eq!(checked["state"], "shadow", "{checked:#}");
+    desk.post("doer/versions/1.0.0/promote", "").await;
+    let (output, by) = act(&json!({ "a": 1 })).await.unwrap();
+    assert_eq!(
+        (output, by.name.as_str()),
+        (json!({ "done": true }), "doer")
+    );
+    let refused = act(&json!({})).await.unwrap_err();
+    assert_eq!(refused.code(), "plugin.declared.unsupported");
+    assert!(!refused.is_retryable());
+    let calls = desk.get("doer/versions/1.0.0/calls").await;
+    assert_eq!(calls["calls"][0]["purpose"], "act for run-1/3");
+    let health = desk.get("doer/versions/1.0.0").await["health"].clone();
+    assert_eq!(health["failures"], 0, "who says why is not at fault");
 }

@@ -41,6 +41,8 @@ pub mod plugin_differences;
 pub mod plugin_keys;
 pub mod plugin_memory;
 pub mod plugin_settings;
+#[cfg(test)]
+mod plugin_tests;
 pub mod plugins;
 pub mod predictions;
 pub mod queues;

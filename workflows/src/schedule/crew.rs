@@ -135,8 +135,14 @@ impl<'a> Member<'a> {
         .collect()
     }
 
+    /// Whether they could work in a span without staying longer.
+    pub(super) fn is_free(&self, span: Span) -> bool {
+        let others = self.obstacles(span, 0);
+        others.iter().all(|obstacle| *obstacle == Obstacle::Skill)
+    }
+
     /// How much of a span no shift covers.
-    fn outside_shift(&self, span: Span) -> i64 {
+    pub(super) fn outside_shift(&self, span: Span) -> i64 {
         let covered: i64 = self
             .shifts
             .iter()

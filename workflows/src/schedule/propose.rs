@@ -186,10 +186,23 @@ impl<'a> Ground<'a> {
         })
     }
 
+    /// How long a window is, on the grid.
+    pub(super) fn duration_ms(&self) -> i64 {
+        self.duration_ms
+    }
+
+    /// Between which moments a window lies.
+    pub(super) fn bounds(&self) -> (Timestamp, Timestamp) {
+        let end = self.request.latest.map_or(i64::MAX, |t| round_down(t.0));
+        (
+            Timestamp(self.first),
+            Timestamp(end.min(self.horizon_end).max(self.first)),
+        )
+    }
+
     /// Every slot of the grid up to the deadline.
     pub(super) fn slots(&self) -> impl Iterator<Item = Span> {
-        let end = self.request.latest.map_or(i64::MAX, |t| round_down(t.0));
-        self.slots_until(end.min(self.horizon_end))
+        self.slots_until(self.bounds().1.0)
     }
 
     /// Every slot of the grid, whatever the deadline.
@@ -347,7 +360,7 @@ fn crew_reason(assignment: &Assignment, cost: f64) -> String {
     }
 }
 
-const fn round_up(ms: i64) -> i64 {
+pub(super) const fn round_up(ms: i64) -> i64 {
     ms.div_euclid(GRID_MS) * GRID_MS
         + if ms.rem_euclid(GRID_MS) == 0 {
             0

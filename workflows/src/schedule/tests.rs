@@ -428,3 +428,30 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn who_chooses_elsewhere_sees_what_is_possible_and_pays_the_same() {
+    let request = request();
+    let own = propose(&request).unwrap().best.unwrap();
+    let choice = choice(&request).unwrap();
+    assert_eq!(choice.duration_ms, own.to.since(own.from));
+    let technician = own.technician.clone().unwrap();
+    let calendar = choice.calendars.iter().find(|(id, _)| *id == technician);
+    let fits = |span: &Span| span.from <= own.from && own.to <= span.to;
+    let (_, spans) = calendar.unwrap();
+    if own.overtime_minutes == 0 {
+        assert!(spans.iter().any(fits), "{spans:?} {own:?}");
+    }
+    assert!(spans.windows(2).all(|pair| pair[0].to < pair[1].from));
+    assert_eq!(chosen(&request, own.from, &technician).unwrap(), own);
+    // Between two quarters it is the later one.
+    let between = Timestamp(own.from.0 - 1);
+    assert_eq!(chosen(&request, between, &technician).unwrap(), own);
+    let nobody = chosen(&request, own.from, "nobody").unwrap_err();
+    assert_eq!(
+        nobody,
+        NoChoice::Faults(vec![Fault::UnknownTechnician("nobody".into())])
+    );
+    let early = chosen(&request, request.at, &technician).unwrap_err();
+    assert!(matches!(early, NoChoice::Faults(faults) if faults.contains(&Fault::TooEarly)));
+}

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Outcome, Step, StepError};
-use crate::host::{Answer, Host};
-use crate::model::{Asset, AssetState, NewWindow, NewWorkOrder, Part, Technician, Timestamp, Twin};
+use crate::host::{Answer, Host, SlotRequest};
+use crate::model::{
+    Asset, AssetState, NewWindow, NewWorkOrder, Part, PluginUse, Technician, Timestamp, Twin,
+};
 use crate::schedule::{
     Busy, Candidate, Costs, Group, HORIZON_MS, ImpactProfile, Proposal, Request, RiskCurve, Span,
-    hour_of_week, propose,
+    choice, chosen, hour_of_week, propose,
 };
 use crate::twin::{Graph, Impact, impact_of};
 
@@ -89,6 +91,9 @@ pub struct ScheduleOutput {
     pub ready_at: Timestamp,
     /// Digest of the proposal: what was asked, what was found, what was rejected; no names of this run in it.
     pub digest: String,
+    /// The plugin that chose the window, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginUse>,
 }
 
 impl Step for Schedule {
@@ -104,7 +109,30 @@ impl Step for Schedule {
         let asset = host.asset(&input.asset)?;
         let part = asset.part.as_ref().map(|id| host.part(id)).transpose()?;
         let request = request(&input, &asset, part.as_ref(), host)?;
-        let proposal = propose(&request).map_err(|e| StepError::failed("cannot_schedule", e))?;
+        let unplannable = |e| StepError::failed("cannot_schedule", e);
+        let mut proposal = propose(&request).map_err(unplannable)?;
+        let plugin = match &proposal.best {
+            Some(own) => {
+                let ask = SlotRequest {
+                    asset: &asset,
+                    skills: &request.skills,
+                    technicians: &request.technicians,
+                    cost_per_hour_late: request.outage_cost_per_hour,
+                    choice: choice(&request).map_err(unplannable)?,
+                    own,
+                    at: input.at,
+                };
+                let price =
+                    |from, who: &str| chosen(&request, from, who).map_err(|e| e.to_string());
+                host.plugin_slot(&ask, &price)?
+            }
+            // Where nobody can come there is nothing to choose from.
+            None => None,
+        };
+        let plugin = plugin.map(|(chosen, plugin)| {
+            prefer(&mut proposal, chosen, &plugin);
+            plugin
+        });
         let mut output = ScheduleOutput {
             window: None,
             from: None,
@@ -115,6 +143,7 @@ impl Step for Schedule {
             work_order: None,
             ready_at: request.ready_at,
             digest: digest(&request, &proposal)?,
+            plugin,
         };
         let Some(best) = &proposal.best else {
             return Ok(Outcome::Done(output));
@@ -128,6 +157,19 @@ impl Step for Schedule {
         output.technician.clone_from(&best.technician);
         Ok(Outcome::Done(output))
     }
+}
+
+/// Puts the window that a plugin chose first; the planner's own is the next best.
+fn prefer(proposal: &mut Proposal, mut chosen: Candidate, plugin: &PluginUse) {
+    let (name, version) = (&plugin.name, &plugin.version);
+    chosen
+        .reasons
+        .push(format!("chosen by the plugin `{name}` {version}"));
+    let same = |one: &Candidate| one.from == chosen.from && one.technician == chosen.technician;
+    if let Some(own) = proposal.best.take().filter(|own| !same(own)) {
+        proposal.alternatives.insert(0, own);
+    }
+    proposal.best = Some(chosen);
 }
 
 /// Gathers everything the planner weighs.

@@ -10,12 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::{DynStep, Outcome, StepError};
 use crate::demo::Hall;
-use crate::host::{Answer, Child, ChildEnd, Host, Inspected, NewChild};
+use crate::host::{Answer, Child, ChildEnd, Host, Inspected, NewChild, PriceOf, SlotRequest};
 use crate::model::{
     Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
     Detected, ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, PluginUse,
     PluginVerdict, Prediction, Scored, Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
+use crate::schedule::Candidate;
 
 pub(super) struct World {
     pub(super) at: Timestamp,
@@ -328,6 +329,14 @@ impl Host for World {
 
     fn plugin_verdicts(&self, _: &Inspected<'_>) -> Answer<Vec<PluginVerdict>> {
         Ok(Vec::new())
+    }
+
+    fn plugin_slot(
+        &self,
+        _: &SlotRequest<'_>,
+        _: PriceOf<'_>,
+    ) -> Answer<Option<(Candidate, PluginUse)>> {
+        Ok(None)
     }
 
     /// One action, `tickets`, which says what it was given and under which key.
