@@ -192,8 +192,8 @@ mod from_new_to_tested_shipped {
     fn predicted(tools: &Tools, folder: &Path, more: &[&str]) -> Value {
         let demo = [&["demo", "--out", "out"], more].concat();
         let (report, _) = tools.document(folder, &demo);
-        let stages = report["stages"].as_array().expect("stages").iter();
-        let stage = stages.filter(|stage| stage["stage"] == "predict").next();
+        let mut stages = report["stages"].as_array().expect("stages").iter();
+        let stage = stages.find(|stage| stage["stage"] == "predict");
         stage.expect("a stage `predict`")["output"].clone()
     }
 

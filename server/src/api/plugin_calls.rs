@@ -34,11 +34,11 @@ pub struct PluginCallView {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<PluginFailureView>,
     /// What the plugin wrote.
-    log: Vec<LogLineView>,
+    log: Vec<PluginLogLineView>,
     /// Lines that were left out of it, because they were too many.
     log_left_out: u64,
     /// What it used.
-    used: UsedView,
+    used: PluginUsedView,
     /// Size of its recording; without one it cannot be run again.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording_bytes: Option<i64>,
@@ -54,12 +54,12 @@ pub struct PluginFailureView {
     /// The function of the contract that was called.
     function: String,
     /// The guest's stack where it trapped, innermost first.
-    frames: Vec<FrameView>,
+    frames: Vec<PluginFrameView>,
     /// The last lines of its log.
-    log: Vec<LogLineView>,
+    log: Vec<PluginLogLineView>,
     /// The limit it met.
     #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<LimitView>,
+    limit: Option<PluginLimitView>,
     /// What its author may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -69,7 +69,7 @@ pub struct PluginFailureView {
 
 /// One function of a guest's stack.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct FrameView {
+pub struct PluginFrameView {
     /// Its name.
     function: String,
     /// Where in the module, in bytes.
@@ -79,7 +79,7 @@ pub struct FrameView {
 
 /// A limit that was met.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LimitView {
+pub struct PluginLimitView {
     /// Its name in the manifest.
     name: String,
     /// How much there is, in the unit of its name.
@@ -91,18 +91,18 @@ pub struct LimitView {
 
 /// One line of a plugin's log.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LogLineView {
+pub struct PluginLogLineView {
     /// `trace`, `debug`, `info`, `warn` or `error`.
     level: String,
     /// What it says.
     message: String,
     /// Names and values beside it.
-    fields: Vec<LogFieldView>,
+    fields: Vec<PluginLogFieldView>,
 }
 
 /// A name and a value beside a line.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LogFieldView {
+pub struct PluginLogFieldView {
     /// The name.
     name: String,
     /// The value.
@@ -111,7 +111,7 @@ pub struct LogFieldView {
 
 /// What a call used.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct UsedView {
+pub struct PluginUsedView {
     /// From its beginning to its end, ms.
     wall_ms: f64,
     /// The most memory at one time.
@@ -121,12 +121,12 @@ pub struct UsedView {
     /// Capabilities that it really used.
     capabilities: Vec<String>,
     /// What it used them for: what a narrower grant would have to name.
-    names: Vec<UsedNameView>,
+    names: Vec<PluginUsedNameView>,
 }
 
 /// A metric, media type or origin that a call used.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct UsedNameView {
+pub struct PluginUsedNameView {
     /// The capability.
     capability: String,
     /// The metric, media type or origin.
@@ -156,7 +156,7 @@ pub struct PluginCallQuery {
     pub limit: Option<u64>,
 }
 
-impl From<&Line> for LogLineView {
+impl From<&Line> for PluginLogLineView {
     fn from(line: &Line) -> Self {
         let level = match line.level {
             Level::Trace => "trace",
@@ -165,7 +165,7 @@ impl From<&Line> for LogLineView {
             Level::Warn => "warn",
             Level::Error => "error",
         };
-        let field = |(name, value): &(String, String)| LogFieldView {
+        let field = |(name, value): &(String, String)| PluginLogFieldView {
             name: name.clone(),
             value: value.clone(),
         };
@@ -179,7 +179,7 @@ impl From<&Line> for LogLineView {
 
 impl From<Failure> for PluginFailureView {
     fn from(failure: Failure) -> Self {
-        let frame = |frame: ::plugins::failure::Frame| FrameView {
+        let frame = |frame: ::plugins::failure::Frame| PluginFrameView {
             function: frame.function,
             offset: frame.offset,
         };
@@ -190,7 +190,7 @@ impl From<Failure> for PluginFailureView {
             function: failure.function,
             frames: failure.frames.into_iter().map(frame).collect(),
             log: failure.log.iter().map(Into::into).collect(),
-            limit: failure.limit.map(|limit| LimitView {
+            limit: failure.limit.map(|limit| PluginLimitView {
                 name: limit.name,
                 allowed: limit.allowed,
                 asked: limit.asked,
@@ -202,7 +202,7 @@ impl From<Failure> for PluginFailureView {
 
 fn view(call: PluginCall, plugin: &str, version: &str) -> ApiResult<PluginCallView> {
     let (log, used) = (call.log()?, call.used()?);
-    let name = |(capability, name): (::plugins::world::Capability, String)| UsedNameView {
+    let name = |(capability, name): (::plugins::world::Capability, String)| PluginUsedNameView {
         capability: capability.name().to_owned(),
         name,
     };
@@ -211,7 +211,7 @@ fn view(call: PluginCall, plugin: &str, version: &str) -> ApiResult<PluginCallVi
         failure: call.failure()?.map(Into::into),
         log: log.lines().map(Into::into).collect(),
         log_left_out: log.left_out,
-        used: UsedView {
+        used: PluginUsedView {
             wall_ms: used.wall_ms,
             memory_bytes: used.memory_bytes,
             host_calls: used.host_calls,

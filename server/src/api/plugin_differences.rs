@@ -14,7 +14,7 @@ use crate::store::{plugin_differences, plugins};
 
 /// What two said of one asset, the latest time that both were asked.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DifferenceView {
+pub struct PluginDifferenceView {
     /// The asset.
     asset: String,
     /// When.
@@ -30,7 +30,7 @@ pub struct DifferenceView {
 
 /// How far a version is from what serves.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct DifferenceReport {
+pub struct PluginDifferences {
     /// Assets that both were asked about.
     assets: i64,
     /// The mean over assets of the largest distance of two numbers.
@@ -40,7 +40,7 @@ pub struct DifferenceReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     largest: Option<f64>,
     /// The assets that they differ about most.
-    differences: Vec<DifferenceView>,
+    differences: Vec<PluginDifferenceView>,
 }
 
 /// How many.
@@ -55,13 +55,13 @@ pub struct DifferenceQuery {
 /// How far what a version says is from what was said by whoever serves, about the same assets at the same time.
 #[utoipa::path(get, path = "/api/v1/plugins/{plugin}/versions/{version}/differences", tag = "plugins",
     params(("plugin" = String, Path), ("version" = String, Path), DifferenceQuery),
-    responses((status = 200, body = DifferenceReport)))]
+    responses((status = 200, body = PluginDifferences)))]
 pub async fn get_plugin_differences(
     app: App,
     _: auth::Reader,
     Path((plugin, version)): Path<(String, String)>,
     Query(query): Query<DifferenceQuery>,
-) -> ApiResult<Json<DifferenceReport>> {
+) -> ApiResult<Json<PluginDifferences>> {
     let limit = query.limit.unwrap_or(20);
     if !(1..=500).contains(&limit) {
         let detail = "`limit` must be 1 to 500";
@@ -71,14 +71,14 @@ pub async fn get_plugin_differences(
     let row = plugins::get(db, &plugin, &version).await?;
     let summary = plugin_differences::summary(db, &row.id).await?;
     let differences = plugin_differences::largest(db, &row.id, limit).await?;
-    let view = |one: plugin_differences::Difference| DifferenceView {
+    let view = |one: plugin_differences::Difference| PluginDifferenceView {
         asset: one.asset,
         at: Timestamp(one.at),
         other: one.other,
         own: one.own,
         theirs: one.theirs,
     };
-    Ok(Json(DifferenceReport {
+    Ok(Json(PluginDifferences {
         assets: summary.assets,
         mean: summary.mean,
         largest: summary.largest,

@@ -58,7 +58,7 @@ pub struct PluginVersionView {
     signer: Option<String>,
     /// `uploaded`, `compiling`, `checking`, `shadow`, `canary`, `active`, `quarantined` or `retired`.
     state: String,
-    /// Share of the assets that a canary is asked about.
+    /// PluginShare of the assets that a canary is asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     percent: Option<i64>,
     /// Why it is in quarantine; begins with a stable code where it was never let in.
@@ -75,9 +75,9 @@ pub struct PluginVersionView {
     limits: Map<String, Value>,
     /// How it did in the conformance kit, once it was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checks: Option<ScoreView>,
+    checks: Option<PluginScoreView>,
     /// How its calls went.
-    health: HealthView,
+    health: PluginHealthView,
     /// Who uploaded it.
     uploaded_by: String,
     /// When.
@@ -87,7 +87,7 @@ pub struct PluginVersionView {
 
 /// How a version did in the conformance kit.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ScoreView {
+pub struct PluginScoreView {
     /// Cases that it passed.
     passed: usize,
     /// Cases.
@@ -96,7 +96,7 @@ pub struct ScoreView {
 
 /// How a version's calls went.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HealthView {
+pub struct PluginHealthView {
     /// Calls of all times.
     calls: u64,
     /// Those of them that failed by the plugin's own fault.
@@ -123,12 +123,12 @@ pub struct PluginDetailView {
     /// Its manifest, as its author wrote it.
     manifest: String,
     /// Every case of the conformance kit, once it was checked.
-    verdicts: Vec<VerdictView>,
+    verdicts: Vec<PluginCheckView>,
 }
 
 /// How a version did in one case.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct VerdictView {
+pub struct PluginCheckView {
     /// The case.
     name: String,
     /// What it is about.
@@ -165,7 +165,7 @@ pub struct UploadQuery {
 
 /// A share.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct Share {
+pub struct PluginShare {
     /// Of the assets, in percent.
     #[schema(minimum = 1, maximum = 99)]
     pub percent: u8,
@@ -243,7 +243,7 @@ impl PluginVersionView {
             percent: row.percent,
             reason: row.reason,
             since: Timestamp(row.since),
-            health: HealthView {
+            health: PluginHealthView {
                 calls: health.calls,
                 failures: health.failures,
                 failures_in_a_row: health.failures_in_a_row,
@@ -256,7 +256,7 @@ impl PluginVersionView {
 
 #[derive(Debug, Default, Deserialize)]
 struct Report {
-    verdicts: Vec<VerdictView>,
+    verdicts: Vec<PluginCheckView>,
 }
 
 fn report(text: Option<&str>) -> ApiResult<Option<Report>> {
@@ -264,15 +264,17 @@ fn report(text: Option<&str>) -> ApiResult<Option<Report>> {
     read.map_err(ApiError::internal)
 }
 
-fn score(text: Option<&str>) -> ApiResult<Option<ScoreView>> {
-    Ok(report(text)?.map(|report| ScoreView {
+fn score(text: Option<&str>) -> ApiResult<Option<PluginScoreView>> {
+    Ok(report(text)?.map(|report| PluginScoreView {
         passed: report.verdicts.iter().filter(|one| one.passed).count(),
         cases: report.verdicts.len(),
     }))
 }
 
-/// Upload a plugin's file, as `forewright plugin build` and `sign` make it. It is compiled and checked next, and serves
-/// nobody before an operator lets it. The same file again is answered with what is there.
+/// Upload a plugin's file, as `forewright plugin build` and `sign` make it.
+///
+/// It is compiled and checked next, and serves nobody before an operator lets it. The same file again is answered with
+/// what is there.
 #[utoipa::path(post, path = "/api/v1/plugins", tag = "plugins", params(UploadQuery),
     request_body(content = String, content_type = "application/wasm"),
     responses((status = 201, body = PluginVersionView),
@@ -468,13 +470,13 @@ pub async fn promote_plugin(
 
 /// Let a version serve a share of the assets, before the one that serves all.
 #[utoipa::path(post, path = "/api/v1/plugins/{plugin}/versions/{version}/canary", tag = "plugins",
-    params(("plugin" = String, Path), ("version" = String, Path)), request_body = Share,
+    params(("plugin" = String, Path), ("version" = String, Path)), request_body = PluginShare,
     responses((status = 200, body = PluginVersionView)))]
 pub async fn canary_plugin(
     app: App,
     who: auth::Operator,
     Path(named): Path<(String, String)>,
-    Json(share): Json<Share>,
+    Json(share): Json<PluginShare>,
 ) -> ApiResult<Json<PluginVersionView>> {
     let percent = share.percent;
     if !(1..100).contains(&percent) {
