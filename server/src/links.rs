@@ -30,7 +30,7 @@ type Told = (
     &'static [(&'static str, &'static str)],
 );
 
-const TOLD: [Told; 9] = [
+const TOLD: [Told; 10] = [
     (
         "create_enrolment",
         "201",
@@ -94,6 +94,14 @@ const TOLD: [Told; 9] = [
         "id",
         "$response.body#/id",
         HELD,
+    ),
+    (
+        "list_plugin_calls",
+        "200",
+        "get_plugin_call",
+        "id",
+        "$response.body#/calls/0/id",
+        &[],
     ),
     (
         "get_build",

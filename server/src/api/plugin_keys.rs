@@ -32,7 +32,7 @@ pub struct PluginKeyView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PluginKeyList {
     /// By name.
-    keys: Vec<PluginKeyView>,
+    plugin_keys: Vec<PluginKeyView>,
     /// Where the list goes on.
     next: Option<String>,
 }
@@ -62,7 +62,7 @@ impl From<plugin_key::Model> for PluginKeyView {
 pub async fn list_plugin_keys(app: App, _: auth::Reader) -> ApiResult<Json<PluginKeyList>> {
     let rows = plugin_keys::list(&app.db.read).await?;
     Ok(Json(PluginKeyList {
-        keys: rows.into_iter().map(Into::into).collect(),
+        plugin_keys: rows.into_iter().map(Into::into).collect(),
         next: None,
     }))
 }

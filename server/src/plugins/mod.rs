@@ -9,11 +9,11 @@ mod ask;
 mod doors;
 pub mod examine;
 #[cfg(test)]
-mod guests;
+pub(crate) mod guests;
 mod http;
-mod shop;
 #[cfg(test)]
-mod tests;
+mod life_tests;
+mod shop;
 
 pub use ask::{NoAnswer, Question, Told};
 pub use shop::{Member, NotReady, Plugins};

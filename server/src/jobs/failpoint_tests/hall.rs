@@ -239,6 +239,19 @@ impl<'a> Client<'a> {
         body: Value,
         key: Option<&str>,
     ) -> (StatusCode, Value) {
+        let body = body.to_string().into_bytes();
+        self.send(method, path, ("application/json", body), key)
+            .await
+    }
+
+    /// Asks with bytes of a media type.
+    pub(super) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        (media, body): (&str, Vec<u8>),
+        key: Option<&str>,
+    ) -> (StatusCode, Value) {
         let of_cell = path.starts_with("/cells") || path.starts_with("/leases");
         let token = match of_cell {
             true => &self.hall.cell,
@@ -250,11 +263,11 @@ impl<'a> Client<'a> {
                 .method(method)
                 .uri(format!("/api/v1{path}"))
                 .header(header::AUTHORIZATION, format!("Bearer {token}"))
-                .header(header::CONTENT_TYPE, "application/json");
+                .header(header::CONTENT_TYPE, media);
             if let Some(key) = key {
                 request = request.header("idempotency-key", key);
             }
-            let request = request.body(Body::from(body.to_string())).unwrap();
+            let request = request.body(Body::from(body.clone())).unwrap();
             let (service, mortal) = (process.service.clone(), process.mortal.clone());
             let answering = process.runtime.as_ref().unwrap().spawn(async move {
                 let (parts, body) = service.oneshot(request).await.unwrap().into_parts();

@@ -6,6 +6,7 @@ mod hall;
 mod moved;
 mod old;
 mod places;
+mod plugged;
 mod ticking;
 mod whole;
 
@@ -16,6 +17,7 @@ use decided::Decided;
 use hall::{Client, Hall};
 use moved::Moved;
 use old::Old;
+use plugged::Plugged;
 use ticking::Ticking;
 use whole::Whole;
 
@@ -162,6 +164,7 @@ async fn whenever_a_process_dies_the_next_goes_on(fresh: impl AsyncFn() -> Fresh
     died_at.extend(Hall::every_death::<Ticking>(fresh().await).await);
     died_at.extend(Hall::every_death::<Decided>(fresh().await).await);
     died_at.extend(Hall::every_death::<Old>(fresh().await).await);
+    died_at.extend(Hall::every_death::<Plugged>(fresh().await).await);
     assert_eq!(places::passed_over(&died_at), [""; 0]);
 }
 
