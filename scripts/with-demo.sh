@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs a command beside a server that holds a finished demonstration of this machine.
-# Its address is in BASE_URL, an operator's token in TOKEN, the run in RUN, the asset it was about in ASSET.
+# Its address is in BASE_URL, an operator's token in TOKEN, the run in RUN, the asset it was about in ASSET, the binary in
+# BINARY.
 # With DATABASE_URL set the server stores there, else in SQLite.
 # usage: scripts/with-demo.sh COMMAND [ARG...]
 set -eu
@@ -50,7 +51,8 @@ PYTHON
 )
 RUN=${found% *}
 ASSET=${found#* }
-export BASE_URL TOKEN RUN ASSET
+BINARY=$binary
+export BASE_URL TOKEN RUN ASSET BINARY
 
 status=0
 "$@" || status=$?

@@ -9,6 +9,7 @@ requests got past authentication or found what it names fails the walk as well. 
 names of things that are there are mixed in, so that not every answer is 404.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -57,6 +58,7 @@ RULES = {
         "put_heat_group",  # a time zone nobody knows
         "put_kill_switch",  # a reason where it is to be on
         "put_part",  # a brief that cannot be read
+        "put_plugin_settings",  # a name that no plugin has, a grant that reaches nowhere
         "put_policy",  # a script that does not compile
         "put_technician",  # a time zone nobody knows
         "put_trigger",  # a time table or a time zone that cannot be read, a workflow that is not there
@@ -64,6 +66,7 @@ RULES = {
         "replay_policy",  # a script that does not compile; a draft named twice or not at all
         "resolve_build",  # a scan of what is no finished part
         "restart_run",  # a position its journal has no call at
+        "upload_plugin",  # bytes that are no plugin
     ],
 }
 # Items of a batch are judged one by one; what is wrong with them stands in the answer.
@@ -77,6 +80,9 @@ fn run(event) {
     }
     if event.wanted == "failure" {
         return step("verify", #{ scan: "sha256:0", design: "nobody's" });
+    }
+    if event.wanted == "act" {
+        return step("act", #{ plugin: "contract", input: #{ n: event.n } });
     }
     let risk = step("predict", #{ asset: event.asset, at: event.at });
     let slot = step("schedule", #{
@@ -92,6 +98,27 @@ fn decide(facts) {
     #{ action: "monitor", reason: "revision %d" }
 }
 """
+
+
+# An action that says `{"done":true}`, as a compiler makes one: memory, `cabi_realloc`, and a `run` that answers where that text
+# lies.
+ACTION = (
+    "AGFzbQEAAAABCQFgBH9/f38BfwMDAgAABQMBAAEGBwF/AUGACAsHOwMGbWVtb3J5AgAMY2FiaV9yZWFsbG9jAAAfZm9yZXdyaWdodDpwbHVnaW4v"
+    "YWN0QDEuMC4wI3J1bgABCj8CKgAjACMAIANqJAACQANAIwA/AEGAgARsTQ0BQRBAAEF/RgRAAAsMAAsLCxIAQQhBEDYCAEEMQQ02AgBBAAsLEwEA"
+    "QRALDXsiZG9uZSI6dHJ1ZX0="
+)
+MANIFEST = """
+name = "contract"
+version = "%s"
+world = "action"
+interface = "forewright:plugin@1"
+[action]
+input = {}
+output = {}
+[build]
+module = "action.wasm"
+"""
+PLUGIN_VERSIONS = [f"1.0.{n}" for n in range(6)]
 
 
 def call(method, path, body=None, token=OPERATOR):
@@ -136,6 +163,38 @@ def upload_of(content, token=OPERATOR):
     return call("POST", "/artifacts/uploads", {"digest": digest, "size_bytes": len(content)}, token)["id"]
 
 
+def upload_plugins():
+    """Versions of a plugin: the first serves, the others are compared with it."""
+    binary = os.environ.get("BINARY", "forewright")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "action.wasm").write_bytes(base64.b64decode(ACTION))
+        for version in PLUGIN_VERSIONS:
+            (folder / "plugin.toml").write_text(MANIFEST % version)
+            subprocess.run([binary, "plugin", "build", "-o", "plugin.wasm"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            request = urllib.request.Request(
+                f"{BASE_URL}/api/v1/plugins?unsigned=true",
+                data=(folder / "plugin.wasm").read_bytes(),
+                headers={"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/wasm"},
+            )
+            urllib.request.urlopen(request, timeout=30).close()
+
+    def checked():
+        states = [row["state"] for row in call("GET", "/plugins?plugin=contract")["plugins"]]
+        return len(states) == len(PLUGIN_VERSIONS) and all(state == "shadow" for state in states)
+
+    wait_for("plugins that are checked", checked)
+    call("POST", f"/plugins/contract/versions/{PLUGIN_VERSIONS[0]}/promote")
+    for n in range(3):
+        call("PUT", f"/plugin_keys/contract-{n}", {"public_key": f"{n:02x}" * 32})
+
+
+def plugin_calls():
+    """Calls of the version that serves, once there are some."""
+    path = f"/plugins/contract/versions/{PLUGIN_VERSIONS[0]}/calls"
+    return [row["id"] for row in call("GET", path)["calls"]]
+
+
 def take_lease(cell, token, epoch, _):
     return call("POST", f"/cells/{cell}/leases", {"epoch": epoch}, token)
 
@@ -154,7 +213,10 @@ def prepare():
     policies = [call("POST", "/policies", {"name": "contract", "source": POLICY % n})["revision"] for n in range(3)]
     for n in range(6):
         call("PUT", f"/triggers/contract-{n}", {"cron": "0 3 1 1 *", "workflow": "contract", "paused": True})
+    upload_plugins()
     runs = [run]
+    for n in range(3):
+        runs.append(call("POST", "/runs", {"workflow": "contract", "event": {"wanted": "act", "n": n}})["id"])
     for wanted in ["build"] * 6 + ["window"] * 3 + ["failure"] * 3:
         event = {"wanted": wanted, "build": part, "asset": asset, "at": at}
         runs.append(call("POST", "/runs", {"workflow": "contract", "event": event})["id"])
@@ -165,6 +227,8 @@ def prepare():
     leases = [wait_for("a build that waits", lambda one=one: take_lease(*one)) for one in cells]
     wait_for("three dead letters", lambda: len(call("GET", "/dead_letters")["dead_letters"]) >= 3)
     wait_for("three questions", lambda: len(call("GET", "/approvals?state=open")["approvals"]) >= 3)
+
+    wait_for("three calls of a plugin", lambda: len(plugin_calls()) >= 3)
 
     for name in ("contract-group", "contract-spare"):
         call("PUT", f"/heat_groups/{name}", {"max_heating": 100})
@@ -198,6 +262,10 @@ def prepare():
         "metrics": names(f"/telemetry/series?asset={asset}", "series", "metric"),
         "models": names("/models", "models"),
         "parts": names("/parts", "parts"),
+        "plugin_calls": plugin_calls(),
+        "plugin_keys": [f"contract-{n}" for n in range(3)],
+        "plugin_versions": PLUGIN_VERSIONS,
+        "plugins": ["contract"],
         "policies": names("/policies", "policies", "name"),
         "policy_revisions": policies,
         "revised_policies": ["contract"],
@@ -246,6 +314,10 @@ def settings(values, operations):
         for parameter in ("id", "name", "code", "cell", "digest"):
             if f"{{{parameter}}}" in path and room in values:
                 bound.setdefault(path, {})[f"path.{parameter}"] = room
+        if "{plugin}" in path:
+            bound.setdefault(path, {})["path.plugin"] = "plugins"
+        if "{version}" in path:
+            bound.setdefault(path, {})["path.version"] = "plugin_versions"
     for path in operations:
         for parameter, name in (("query.asset", "assets"), ("query.run", "runs"), ("query.metric", "metrics")):
             wanted = parameter.split(".")[1]

@@ -359,6 +359,7 @@ const SIGHTS = [
   },
   { name: 'workflow', at: '/workflows/replace_part', texts: [/^Replace part$/, /fn run\(event\)/] },
   { name: 'models', at: '/models', texts: [/^Models$/] },
+  { name: 'plugins', at: '/plugins', texts: [/^Plugins$/, /There are no plugins/] },
 ];
 
 /** Those looked at in the dark and on a phone too. */
