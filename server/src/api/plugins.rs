@@ -276,7 +276,7 @@ fn score(text: Option<&str>) -> ApiResult<Option<PluginScoreView>> {
 /// It is compiled and checked next, and serves nobody before an operator lets it. The same file again is answered with
 /// what is there.
 #[utoipa::path(post, path = "/api/v1/plugins", tag = "plugins", params(UploadQuery),
-    request_body(content = String, content_type = "application/wasm"),
+    request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 201, body = PluginVersionView),
         (status = 200, description = "It was there already.", body = PluginVersionView),
         (status = 408, description = "The bytes came too slowly.",
