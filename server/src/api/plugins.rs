@@ -58,7 +58,7 @@ pub struct PluginVersionView {
     signer: Option<String>,
     /// `uploaded`, `compiling`, `checking`, `shadow`, `canary`, `active`, `quarantined` or `retired`.
     state: String,
-    /// PluginShare of the assets that a canary is asked about.
+    /// Share of the assets that a canary is asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     percent: Option<i64>,
     /// Why it is in quarantine; begins with a stable code where it was never let in.

@@ -140,7 +140,9 @@ impl Scorers {
             .into_iter()
             .map(|(prediction, subject, scored)| (prediction, (subject, scored)))
             .unzip();
-        self.predictors.compare(kind, &said, &about).await?;
+        // Who is only compared is never in the way of what was said.
+        let compared = self.predictors.compare(kind, &said, &about).await;
+        not_compared(kind, compared);
         let watched: Vec<_> = predictions
             .iter()
             .zip(&said)
@@ -148,8 +150,18 @@ impl Scorers {
                 (subject, prediction.anomaly.as_ref(), watcher(prediction))
             })
             .collect();
-        self.detectors.compare(kind, &watched, &about).await?;
+        let compared = self.detectors.compare(kind, &watched, &about).await;
+        not_compared(kind, compared);
         Ok((predictions, refused))
+    }
+}
+
+fn not_compared(kind: &str, compared: Result<(), store::StoreError>) {
+    if let Err(error) = compared {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "failed to compare what plugins say of assets of kind `{kind}`"
+        );
     }
 }
 

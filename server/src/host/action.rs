@@ -57,7 +57,7 @@ pub(crate) async fn act(plugins: &Plugins, deed: &Deed<'_>) -> Told<(Value, Plug
         now_ms: deed.now_ms,
         seed: deed.seed,
     };
-    let told = plugins.ask(&question).await.map_err(|e| refusal(&e))?;
+    let told = plugins.ask(question).await.map_err(|e| refusal(&e))?;
     let Answer::Act(text) = told.answer else {
         let why = "it answered as a plugin of another world";
         return Err(StepError::failed("plugin.invalid-output", why));
@@ -79,7 +79,10 @@ fn refusal(error: &NoAnswer) -> StepError {
                 false => StepError::failed(code, error),
             }
         }
-        NoAnswer::NotReady { .. } | NoAnswer::Store(_) | NoAnswer::Trouble(_) => {
+        NoAnswer::NotReady { .. }
+        | NoAnswer::SetAside { .. }
+        | NoAnswer::Store(_)
+        | NoAnswer::Trouble(_) => {
             tracing::warn!(
                 error = error as &dyn std::error::Error,
                 "an action could not be asked"

@@ -114,7 +114,7 @@ impl Detectors {
             now_ms: about.now_ms,
             seed: about.seed,
         };
-        let answered = self.0.plugins.ask(&question).await?;
+        let answered = self.0.plugins.ask(question).await?;
         let Answer::Detect(anomalies) = answered.answer else {
             // The host holds answers to the world of their question.
             return Ok(None);

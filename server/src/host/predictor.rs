@@ -116,14 +116,10 @@ impl Predictors {
                 .filter(|&at| scored[at].is_none() && is_for(member, &subjects[at].asset.id))
                 .collect();
             let asked: Vec<&Subject> = open.iter().map(|&at| &subjects[at]).collect();
-            match self.ask(member, kind, &asked, about).await {
-                Ok(answers) => {
-                    for (at, answer) in open.into_iter().zip(answers) {
-                        scored[at] = answer;
-                    }
-                }
-                // The next one is asked, or the model.
-                Err(error) => warn!(plugin = %member.row.plugin, "{error}"),
+            // Where it has no answer the next one is asked, or the model.
+            let answers = self.answers(member, kind, &asked, about).await;
+            for (at, answer) in open.into_iter().zip(answers) {
+                scored[at] = answer;
             }
         }
         scored
@@ -142,13 +138,7 @@ impl Predictors {
     ) -> Result<(), StoreError> {
         let subjects: Vec<&Subject> = said.iter().map(|(subject, _)| subject).collect();
         for member in self.0.compared(kind) {
-            let answers = match self.ask(member, kind, &subjects, about).await {
-                Ok(answers) => answers,
-                Err(error) => {
-                    warn!(plugin = %member.row.plugin, "{error}");
-                    continue;
-                }
-            };
+            let answers = self.answers(member, kind, &subjects, about).await;
             let tx = store::begin(&self.0.plugins.db().write).await?;
             for ((subject, theirs), own) in said.iter().zip(&answers) {
                 if let Some(own) = own {
@@ -165,6 +155,37 @@ impl Predictors {
             tx.commit().await?;
         }
         Ok(())
+    }
+
+    /// What one says of several assets at once. Where it fails, it is asked about each alone: over one asset it has no
+    /// answer for, the others are not left without.
+    async fn answers(
+        &self,
+        member: &Member,
+        kind: &str,
+        subjects: &[&Subject],
+        about: &About,
+    ) -> Vec<Option<Scored>> {
+        let plugin = &member.row.plugin;
+        let alone = match self.ask(member, kind, subjects, about).await {
+            Ok(answers) => return answers,
+            Err(error) => {
+                warn!(plugin = %plugin, "{error}");
+                subjects.len() > 1 && matches!(error, NoAnswer::Failed { .. })
+            }
+        };
+        let mut answers: Vec<Option<Scored>> = vec![None; subjects.len()];
+        for (answer, subject) in answers.iter_mut().zip(subjects).filter(|_| alone) {
+            match self.ask(member, kind, &[subject], about).await {
+                Ok(mut said) => *answer = said.pop().flatten(),
+                Err(error @ NoAnswer::Failed { .. }) => warn!(plugin = %plugin, "{error}"),
+                Err(error) => {
+                    warn!(plugin = %plugin, "{error}");
+                    break;
+                }
+            }
+        }
+        answers
     }
 
     /// One call about several assets; none for those that it declines, or that nothing was measured of.
@@ -204,7 +225,7 @@ impl Predictors {
             now_ms: about.now_ms,
             seed: about.seed,
         };
-        let answered = self.0.plugins.ask(&question).await?;
+        let answered = self.0.plugins.ask(question).await?;
         let Answer::Predict(outlooks) = answered.answer else {
             // The host holds answers to the world of their question.
             return Ok(answers);

@@ -103,7 +103,7 @@ impl Schedulers {
             now_ms: ask.at.0,
             seed,
         };
-        let told = self.0.plugins.ask(&question).await?;
+        let told = self.0.plugins.ask(question).await?;
         let Answer::Schedule(plan) = told.answer else {
             // The host holds answers to the world of their question.
             return Ok(None);

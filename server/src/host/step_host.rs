@@ -289,7 +289,8 @@ impl Host for StepHost {
             now_ms: self.now(),
             seed: self.run.seed as u32,
         };
-        self.read(verifiers.inspect(&scan, &about))
+        let verdicts = self.handle.block_on(verifiers.inspect(&scan, &about));
+        verdicts.map_err(|error| StepError::unavailable("plugin_not_ready", error))
     }
 
     fn plugin_slot(

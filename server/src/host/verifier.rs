@@ -41,19 +41,28 @@ impl Verifiers {
         self.0.about(kind).next().is_some()
     }
 
-    /// What everybody says who serves: a part is looked at by all of them, each for what it knows. One that has no answer
-    /// is logged and left out. Whoever is only compared is asked too, and its answer kept for the comparison alone.
+    /// What everybody says who serves: a part is looked at by all of them, each for what it knows. One that fails, or was
+    /// set aside meanwhile, is logged and left out; one that this server could not ask is not. Whoever is only compared is
+    /// asked too, and its answer kept for the comparison alone.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept this server from asking.
     pub(super) async fn inspect(
         &self,
         scan: &Scan<'_>,
         about: &About,
-    ) -> Result<Vec<PluginVerdict>, StoreError> {
+    ) -> Result<Vec<PluginVerdict>, NoAnswer> {
         let mut verdicts = Vec::new();
         let asset = scan.inspected.asset;
         for member in self.0.serving(scan.kind).filter(|one| is_for(one, asset)) {
             match self.ask(member, scan, about).await {
                 Ok(verdict) => verdicts.push(verdict),
-                Err(error) => warn!(plugin = %member.row.plugin, "{error}"),
+                Err(error @ (NoAnswer::Failed { .. } | NoAnswer::SetAside { .. })) => {
+                    warn!(plugin = %member.row.plugin, "{error}");
+                }
+                // A part is not let through for want of a disk.
+                Err(error) => return Err(error),
             }
         }
         for member in self.0.compared(scan.kind) {
@@ -98,7 +107,7 @@ impl Verifiers {
             now_ms: about.now_ms,
             seed: about.seed,
         };
-        let answered = self.0.plugins.ask(&question).await?;
+        let answered = self.0.plugins.ask(question).await?;
         let Answer::Verify(report) = answered.answer else {
             let why = anyhow::anyhow!("a verifier answered as a plugin of another world");
             return Err(NoAnswer::Trouble(why));

@@ -7,6 +7,7 @@ use ::plugins::call::{Answer, Context, Outcome, Request};
 use ::plugins::contract;
 use ::plugins::engine::Pace;
 use ::plugins::failure::{Code, Failure};
+use ::plugins::lifecycle::State;
 use ::plugins::recording::{Recorder, Recording};
 use anyhow::Context as _;
 use tracing::warn;
@@ -15,10 +16,12 @@ use workflows::model::PluginUse;
 use super::doors::CallDoors;
 use super::shop::{Member, NotReady, Plugins, Ready};
 use crate::store::plugin_calls::{self, NewCall};
-use crate::store::{self, StoreError, plugin_memory, plugins};
+use crate::store::{self, StoreError, plugin_memory, plugin_settings, plugins};
 
 /// How often a call is run anew because what it remembers was changed meanwhile.
 const CONFLICTS: u32 = 4;
+/// How often what came of a call is recorded anew where the database failed for now.
+const RECORDINGS: u32 = 4;
 /// The longest wait before a call is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -58,6 +61,14 @@ pub enum NoAnswer {
         #[source]
         source: NotReady,
     },
+    /// It served when the asker looked, and does so no more.
+    #[error("`{plugin}` {version} is not asked any more")]
+    SetAside {
+        /// Which plugin.
+        plugin: String,
+        /// Its version.
+        version: String,
+    },
     /// It failed, or would not answer.
     #[error("`{plugin}` {version} ({}): {failure}", failure.code.name())]
     Failed {
@@ -86,17 +97,37 @@ enum Kept {
 
 impl Plugins {
     /// Puts a question to a plugin, as often as its crash policy says, and answers what came of it. What the plugin
-    /// remembers is kept with it.
+    /// remembers is kept with it. One that is only compared is asked once, and what it writes is not kept: its memory is
+    /// that of the version that serves.
     ///
     /// # Errors
     ///
     /// [`NoAnswer`].
-    pub async fn ask(&self, question: &Question<'_>) -> Result<Told, NoAnswer> {
+    pub async fn ask(&self, question: Question<'_>) -> Result<Told, NoAnswer> {
+        // A panel is asked for as long as a tick takes; meanwhile a version may have been set aside, or a grant withdrawn.
+        let db = &self.db().read;
+        let member = &Member {
+            row: plugins::by_id(db, &question.member.row.id).await?,
+            manifest: question.member.manifest.clone(),
+            settings: plugin_settings::get(db, &question.member.row.plugin).await?,
+        };
+        let question = &Question { member, ..question };
         let Member {
             row,
             manifest,
             settings,
-        } = question.member;
+        } = member;
+        let stands = row.stands();
+        if !matches!(stands, State::Shadow | State::Canary { .. } | State::Active) {
+            return Err(NoAnswer::SetAside {
+                plugin: row.plugin.clone(),
+                version: row.version.clone(),
+            });
+        }
+        let most = match stands {
+            State::Shadow => 1,
+            _ => settings.crash_policy.tries,
+        };
         let ready = self.ready(&row.digest, manifest, Pace::Timed).await;
         let ready = ready.map_err(|source| NoAnswer::NotReady {
             plugin: row.plugin.clone(),
@@ -105,7 +136,8 @@ impl Plugins {
         let (mut tries, mut conflicts) = (1, 0);
         loop {
             let (outcome, recording) = self.call(&ready, question).await?;
-            match self.keep(question, &outcome, recording.as_deref()).await? {
+            let kept = self.recorded(question, &outcome, recording.as_deref());
+            match kept.await? {
                 Kept::Told(told) => return Ok(*told),
                 Kept::Conflict if conflicts < CONFLICTS => conflicts += 1,
                 Kept::Conflict => {
@@ -113,7 +145,7 @@ impl Plugins {
                     return Err(failed(question, Box::new(unavailable(&outcome, why))));
                 }
                 Kept::Failed(failure) => {
-                    if !failure.code.retryable() || tries >= settings.crash_policy.tries {
+                    if !failure.code.retryable() || tries >= most {
                         return Err(failed(question, failure));
                     }
                     tokio::time::sleep(pause(&failure, tries)).await;
@@ -164,6 +196,28 @@ impl Plugins {
         called.await.context("a plugin's call panicked")
     }
 
+    /// As [`Self::keep`], and where the database failed for now, once more: nothing of it was kept.
+    async fn recorded(
+        &self,
+        question: &Question<'_>,
+        outcome: &Outcome,
+        recording: Option<&[u8]>,
+    ) -> Result<Kept, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.keep(question, outcome, recording).await {
+                Err(StoreError::Database(error))
+                    if tries < RECORDINGS && store::database::is_passing(&error) =>
+                {
+                    warn!(error = %error, "failed to record a plugin's call; trying again");
+                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Keeps what a call wrote, how it went, and what that makes of the plugin: together, or nothing of it.
     async fn keep(
         &self,
@@ -178,7 +232,13 @@ impl Plugins {
             Err(failure) => failure.code.blame(),
         };
         let tx = store::begin(db).await?;
-        if !plugin_memory::keep(&tx, &row.plugin, &outcome.state).await? {
+        // First of all: it locks the version's row, to which the call's row refers, and who has it in part waits for
+        // whoever else does.
+        let policy = settings.crash_policy;
+        let set_aside = plugins::count(&tx, now, &row.id, blame, policy).await?;
+        if row.stands() != State::Shadow
+            && !plugin_memory::keep(&tx, &row.plugin, &outcome.state).await?
+        {
             tx.rollback().await?;
             return Ok(Kept::Conflict);
         }
@@ -189,8 +249,6 @@ impl Plugins {
             recording,
         };
         let id = plugin_calls::insert(&tx, now, &new, self.settings().keep_calls).await?;
-        let policy = settings.crash_policy;
-        let set_aside = plugins::count(&tx, now, &row.id, blame, policy).await?;
         tx.commit().await?;
         if set_aside {
             let (plugin, version) = (&row.plugin, &row.version);

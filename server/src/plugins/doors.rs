@@ -94,7 +94,10 @@ impl Doors for CallDoors {
 
     fn query(&self, query: &Query) -> Result<Series, CapabilityError> {
         // Samples have whole milliseconds.
-        let (from, to) = (query.start.ceil() as i64, query.end.ceil() as i64 - 1);
+        let (from, to) = (
+            query.start.ceil() as i64,
+            (query.end.ceil() as i64).saturating_sub(1),
+        );
         let asked = self.plugins.telemetry().samples(&query.asset, from, to);
         let mut found = self.wait("the telemetry", asked)?;
         let samples = found

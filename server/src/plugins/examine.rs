@@ -22,6 +22,8 @@ use crate::store::{self, StoreError, plugins};
 const LEASE_MS: i64 = 15_000;
 /// From one word of that process to the next.
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// What could not be examined for want of a disk or a store is not tried again sooner.
+const NOT_SOONER_MS: i64 = 10_000;
 /// A plugin that has failed so many checks is asked no more of them: each of some it may use a minute for.
 const ENOUGH: usize = 5;
 
@@ -31,9 +33,13 @@ const ENOUGH: usize = 5;
 ///
 /// When the database or the artifact store does not answer; the version is then taken again.
 pub async fn examine_next(plugins: &Plugins) -> anyhow::Result<bool> {
-    let db = &plugins.db().write;
+    let (db, now) = (&plugins.db().write, plugins.now());
+    // Asked every second by every process: nobody's way is barred for it.
+    if !plugins::any_to_examine(&plugins.db().read, now).await? {
+        return Ok(false);
+    }
     let tx = store::begin(db).await?;
-    let taken = plugins::take(&tx, plugins.now(), LEASE_MS).await?;
+    let taken = plugins::take(&tx, now, LEASE_MS).await?;
     tx.commit().await?;
     let Some(taken) = taken else {
         return Ok(false);
@@ -48,7 +54,7 @@ pub async fn examine_next(plugins: &Plugins) -> anyhow::Result<bool> {
             Ok(true)
         }
         Err(error) => {
-            plugins::put_back(db, &taken).await?;
+            plugins::put_back(db, plugins.now() + NOT_SOONER_MS, &taken).await?;
             Err(error)
         }
         Ok(()) => Ok(true),
@@ -81,7 +87,14 @@ async fn examine(
     taken: &Examined,
     lost: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let (row, manifest) = (&taken.row, taken.row.manifest()?);
+    let row = &taken.row;
+    let manifest = match row.manifest() {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            let reason = format!("plugin.manifest: {error}");
+            return end(plugins, taken, &Event::Refused { reason }, None).await;
+        }
+    };
     // Whatever was in the way before, it is tried now.
     plugins.forget(&row.digest);
     info!(plugin = %row.plugin, "compiling and checking `{}` {}", row.plugin, row.version);
@@ -97,7 +110,10 @@ async fn examine(
         }
     }
     plugins::compiled(&plugins.db().write, taken).await?;
-    let Some(report) = checked(ready, manifest, lost.clone()).await? else {
+    let report = checked(ready, manifest, lost.clone()).await;
+    // Whoever asks it loads it again, at one pace of the two.
+    plugins.forget(&row.digest);
+    let Some(report) = report? else {
         return Ok(());
     };
     let event = match report.all_passed() {

@@ -78,9 +78,9 @@ pub(crate) fn by_last_value(more: f64) -> String {
     BY_LAST_VALUE.replace("MORE", &more.to_string())
 }
 
-/// Passes every check and traps on an asset whose name begins with `b`.
+/// Passes every check and traps where the first asset it is asked about has a name that begins with `b`.
 pub(crate) fn traps_on_b() -> String {
-    let guard = "(if (i32.eq (local.get $count) (i32.const 1)) (then \
+    let guard = "(if (i32.gt_u (local.get $count) (i32.const 0)) (then \
                  (if (i32.gt_u (i32.load offset=4 (local.get $histories)) (i32.const 0)) (then \
                  (if (i32.eq (i32.load8_u (i32.load (local.get $histories))) (i32.const 98)) (then unreachable))))))";
     let plain = by_last_value(0.0);

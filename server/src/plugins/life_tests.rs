@@ -266,6 +266,28 @@ async fn a_plugin_that_fails_too_often_is_set_aside_and_the_next_one_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_asset_that_a_plugin_fails_over_leaves_no_other_without_it() {
+    let desk = Desk::open().await;
+    desk.fans([("b", 20.0), ("c", 30.0)]).await;
+    for (plugin, file) in [("steady", by_last_value(0.0)), ("fragile", traps_on_b())] {
+        desk.examined(predictor(plugin, "1.0.0", &file)).await;
+        let promote = format!("{plugin}/versions/1.0.0/promote");
+        assert_eq!(desk.post(&promote, "").await.status, 200);
+        assert_eq!(
+            desk.settings(plugin, json!({ "tries": 1 })).await.status,
+            200
+        );
+    }
+    let scored = async |asset: &str| desk.scored(asset).await["plugin"]["name"].clone();
+    assert_eq!(scored("c").await, "fragile");
+    assert_eq!(scored("b").await, "steady");
+    // Together, and then each alone; `scored` scores both each time.
+    let fragile = desk.get("fragile/versions/1.0.0").await;
+    assert_eq!(fragile["health"]["calls"], 6, "{fragile:#}");
+    assert_eq!(fragile["health"]["failures"], 4, "{fragile:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_fails_its_checks_never_serves_and_says_why() {
     let desk = Desk::open().await;
     let traps = desk

@@ -185,6 +185,10 @@ impl Plugins {
         if let Some(ready) = self.kept().get(&name) {
             return Ok(ready.clone());
         }
+        // What is compiled already does not wait behind what is being compiled.
+        if let Some(ready) = self.compiled_before(&name, manifest).await? {
+            return Ok(ready);
+        }
         let _alone = self.0.loading.lock().await;
         if let Some(ready) = self.kept().get(&name) {
             return Ok(ready.clone());
@@ -197,15 +201,12 @@ impl Plugins {
         let file = self.file(digest).await?;
         let (plugins, manifest) = (self.clone(), manifest.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let plugin = plugins.load(&name.0, &file, &manifest, pace)?;
-            let ready = Ready {
-                plugin,
-                turns: Arc::new(Semaphore::new(manifest.limits.concurrency as usize)),
-            };
-            Ok::<_, NotReady>(plugins.kept().entry(name).or_insert(ready).clone())
+            let path = plugins.compiled(&name.0, &file, pace)?;
+            plugins.load(name, &path, &manifest)
         });
-        let made = made.await.context("loading a plugin panicked")?;
-        if let Err(error) = &made {
+        let made = made.await.context("compiling a plugin panicked")?;
+        // A disk that was full or a store that did not answer may be well again at once.
+        if let Err(error @ NotReady::Compile(_)) = &made {
             let until = Instant::now() + NOT_SOONER;
             self.unready()
                 .insert(digest.to_owned(), (until, error.to_string()));
@@ -237,28 +238,51 @@ impl Plugins {
         found.with_context(|| format!("the plugin's file `{digest}` is gone"))
     }
 
+    /// A plugin whose compiled code lies in the private folder.
+    async fn compiled_before(
+        &self,
+        name: &(String, Pace),
+        manifest: &Manifest,
+    ) -> Result<Option<Ready>, NotReady> {
+        let (plugins, name, manifest) = (self.clone(), name.clone(), manifest.clone());
+        let loaded = tokio::task::spawn_blocking(move || {
+            let engine = plugins.engine(name.1)?;
+            let known = engine.cache.get(&name.0).context("the compiled plugins")?;
+            known
+                .map(|path| plugins.load(name, &path, &manifest))
+                .transpose()
+        });
+        loaded.await.context("loading a plugin panicked")?
+    }
+
+    /// Where a plugin's compiled code lies now.
+    fn compiled(&self, digest: &str, file: &[u8], pace: Pace) -> Result<PathBuf, NotReady> {
+        let cache = &self.engine(pace)?.cache;
+        if let Some(path) = cache.get(digest).context("the compiled plugins")? {
+            return Ok(path);
+        }
+        let (bundle, _) = bundle::open(file).context("the plugin's file")?;
+        let code = self.compile(bundle.component, pace)?;
+        let kept = cache.put(digest, &code).context("the compiled plugins")?;
+        Ok(kept)
+    }
+
     fn load(
         &self,
-        digest: &str,
-        file: &[u8],
+        name: (String, Pace),
+        path: &Path,
         manifest: &Manifest,
-        pace: Pace,
-    ) -> Result<Plugin, NotReady> {
-        let engine = self.engine(pace)?;
+    ) -> Result<Ready, NotReady> {
         // Which grants there are is told with each call; here only what there is to be granted.
         let (grants, limits) = (Grants::all(&manifest.capabilities), &manifest.limits);
-        let path = match engine.cache.get(digest).context("the compiled plugins")? {
-            Some(path) => path,
-            None => {
-                let (bundle, _) = bundle::open(file).context("the plugin's file")?;
-                let code = self.compile(bundle.component, pace)?;
-                let kept = engine.cache.put(digest, &code);
-                kept.context("the compiled plugins")?
-            }
+        let runtime = &self.engine(name.1)?.runtime;
+        let plugin =
+            load(runtime, path, manifest.world, grants, limits).context("the compiled plugin")?;
+        let ready = Ready {
+            plugin,
+            turns: Arc::new(Semaphore::new(limits.concurrency as usize)),
         };
-        load(&engine.runtime, &path, manifest.world, grants, limits)
-            .context("the compiled plugin")
-            .map_err(NotReady::Trouble)
+        Ok(self.kept().entry(name).or_insert(ready).clone())
     }
 
     fn compile(&self, component: &[u8], pace: Pace) -> Result<Vec<u8>, CompileError> {
@@ -358,7 +382,11 @@ fn clear_leftovers(folder: &Path) -> anyhow::Result<()> {
         // Folders of compilers have names of 32 digits; the others are those of compiled code.
         let old = entry.metadata()?.modified()?.elapsed().unwrap_or_default() > LEFT;
         if name.len() == 32 && old {
-            fs::remove_dir_all(entry.path())?;
+            match fs::remove_dir_all(entry.path()) {
+                // Another process was faster.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done?,
+            }
         }
     }
     Ok(())

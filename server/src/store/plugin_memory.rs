@@ -29,21 +29,10 @@ pub async fn get(
 
 /// Bytes of all keys and values that a plugin remembers.
 pub async fn bytes(db: &impl ConnectionTrait, plugin: &str) -> Result<u64, StoreError> {
-    let sql = "SELECT CAST(SUM(LENGTH(CAST(name AS BYTES)) + LENGTH(value)) AS BIGINT) AS n \
+    let sql = "SELECT CAST(SUM(OCTET_LENGTH(name) + OCTET_LENGTH(value)) AS BIGINT) AS n \
                FROM plugin_memory WHERE plugin = $1 AND value IS NOT NULL";
-    let sql = sql.replace("BYTES", bytes_type(db));
-    Ok(number(db, &sql, values![plugin])
-        .await?
-        .unwrap_or(0)
-        .cast_unsigned())
-}
-
-/// A text's length is told in characters, that of its bytes in bytes.
-fn bytes_type(db: &impl ConnectionTrait) -> &'static str {
-    match db.get_database_backend() {
-        sea_orm::DbBackend::Postgres => "BYTEA",
-        _ => "BLOB",
-    }
+    let bytes = number(db, sql, values![plugin]).await?;
+    Ok(bytes.unwrap_or(0).cast_unsigned())
 }
 
 /// Keeps what a call wrote, if every key that it used is as it saw it; `false` if one is not, and then nothing is kept
@@ -55,7 +44,10 @@ pub async fn keep(
 ) -> Result<bool, StoreError> {
     for used in keys {
         let (name, seen) = (used.key.as_str(), i64::from(used.seen));
-        let untouched = match &used.write {
+        // What was never there and is not there now leaves no trace.
+        let write = used.write.as_ref();
+        let write = write.filter(|write| used.seen > 0 || write.value.is_some());
+        let untouched = match write {
             Some(write) => {
                 let to = i64::from(write.version);
                 let sql = match used.seen {

@@ -140,7 +140,10 @@ async fn an_examiner_that_is_gone_is_made_up_for_until_it_is_too_much(f: Fresh) 
             .await
             .unwrap()
             .expect("one waits");
-        plugins::put_back(db, &taken).await.unwrap();
+        let until = f.now() + 1_000;
+        plugins::put_back(db, until, &taken).await.unwrap();
+        assert!(!plugins::any_to_examine(db, f.now()).await.unwrap());
+        f.advance(1_001);
     }
 }
 

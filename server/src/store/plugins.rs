@@ -6,7 +6,7 @@ use ::plugins::world::World;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
-use super::database::{all, execute, for_update, one, skip_locked};
+use super::database::{all, execute, for_update, number, one, skip_locked};
 use super::{StoreError, audit, new_id};
 
 table!(
@@ -301,6 +301,16 @@ pub struct Examined {
     fence: i64,
 }
 
+/// Of versions that may be taken.
+const TO_EXAMINE: &str = "(state = 'uploaded' AND (leased_until IS NULL OR leased_until < $1)) \
+     OR (state IN ('compiling', 'checking') AND leased_until < $1)";
+
+/// Whether a version waits to be compiled and checked, or its examiner is gone.
+pub async fn any_to_examine(db: &impl ConnectionTrait, now: i64) -> Result<bool, StoreError> {
+    let sql = format!("SELECT COUNT(*) AS n FROM plugin_version WHERE {TO_EXAMINE}");
+    Ok(number(db, &sql, values![now]).await? > Some(0))
+}
+
 /// How many processes may have ended over one version.
 const MOST_EXAMINATIONS: i64 = 5;
 
@@ -312,9 +322,7 @@ pub async fn take(
     lease_ms: i64,
 ) -> Result<Option<Examined>, StoreError> {
     let sql = format!(
-        "SELECT * FROM plugin_version WHERE state = 'uploaded' \
-         OR (state IN ('compiling', 'checking') AND leased_until < $1) \
-         ORDER BY uploaded_at, id LIMIT 1 {}",
+        "SELECT * FROM plugin_version WHERE {TO_EXAMINE} ORDER BY uploaded_at, id LIMIT 1 {}",
         skip_locked(db)
     );
     let found: Option<plugin_version::Model> = one(db, &sql, values![now]).await?;
@@ -360,16 +368,20 @@ pub async fn hold(
     fresh(examined, execute(db, sql, values).await?)
 }
 
-/// Puts a version back that could not be examined for now, through no fault of its own.
+/// Puts a version back that could not be examined for now, through no fault of its own; nobody takes it before `until`.
 ///
 /// # Errors
 ///
 /// As [`hold`].
-pub async fn put_back(db: &impl ConnectionTrait, examined: &Examined) -> Result<(), StoreError> {
+pub async fn put_back(
+    db: &impl ConnectionTrait,
+    until: i64,
+    examined: &Examined,
+) -> Result<(), StoreError> {
     let next = State::Uploaded;
-    let sql = "UPDATE plugin_version SET state = $3, leased_until = NULL, examinations = examinations - 1 \
+    let sql = "UPDATE plugin_version SET state = $3, leased_until = $4, examinations = examinations - 1 \
                WHERE id = $1 AND fence = $2";
-    let values = values![examined.row.id.as_str(), examined.fence, next.name()];
+    let values = values![examined.row.id.as_str(), examined.fence, next.name(), until];
     fresh(examined, execute(db, sql, values).await?)
 }
 
