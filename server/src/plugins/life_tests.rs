@@ -1,10 +1,14 @@
 //! A plugin's life on a server, from its upload to its quarantine.
 
+use ::plugins::call;
 use ::plugins::trust::SigningKey;
+use ::plugins::v1::predict;
+use ::plugins::world::World;
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 
+use super::ask::{NoAnswer, Question};
 use super::examine::examine_next;
 use super::guests::{by_last_value, detector, doer, predictor, predictor_with, traps_on_b};
 use crate::auth::Role;
@@ -285,6 +289,37 @@ async fn one_asset_that_a_plugin_fails_over_leaves_no_other_without_it() {
     let fragile = desk.get("fragile/versions/1.0.0").await;
     assert_eq!(fragile["health"]["calls"], 6, "{fragile:#}");
     assert_eq!(fragile["health"]["failures"], 4, "{fragile:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_found_before_it_was_retired_is_not_asked_after() {
+    let desk = Desk::open().await;
+    desk.examined(predictor("steady", "1.0.0", &by_last_value(0.0)))
+        .await;
+    let plugins = &desk.server.app.plugins;
+    let found = plugins.members(World::Predictor).await.expect("read");
+    let ask = async || {
+        let request = predict::Request {
+            histories: Vec::new(),
+            horizons: vec![1.0],
+            model: None,
+        };
+        let question = Question {
+            member: &found[0],
+            purpose: "test",
+            request: call::Request::Predict(request),
+            now_ms: 0,
+            seed: 0,
+        };
+        plugins.ask(question).await
+    };
+    ask().await.expect("a shadow is asked");
+    let retired = desk.post("steady/versions/1.0.0/retire", "").await;
+    assert_eq!(retired.json()["state"], "retired");
+    let late = ask().await.unwrap_err();
+    assert!(matches!(late, NoAnswer::SetAside { .. }), "{late}");
+    let calls = &desk.get("steady/versions/1.0.0").await["health"]["calls"];
+    assert_eq!(calls, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
