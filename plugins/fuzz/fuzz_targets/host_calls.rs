@@ -1,12 +1,11 @@
 //! A guest that calls the host with whatever it is told to: numbers, pointers and lengths of its own choosing.
 //!
-//! Its input is a list of calls, a line each: one letter for the function, then the arguments. The guest hands them on as
+//! Its input is a list of calls, 80 hexadecimal digits each: which function, then the arguments. The guest hands them on as
 //! they are, so that lists reach beyond its memory, texts are no UTF-8 and handles are none.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
-use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use plugins::call::{Context, Request};
 use plugins::cases::Desk;
@@ -16,13 +15,8 @@ use plugins::grants::{Artifacts, Capabilities, Grants, Http, State, Telemetry};
 use plugins::limits::Limits;
 use plugins::world::World;
 
-/// One call: which function, and six numbers to take its arguments from.
-#[derive(Debug, Arbitrary)]
-struct Call {
-    function: u8,
-    words: [u32; 6],
-    real: f64,
-}
+/// One call: which function, and seven numbers to take its arguments from.
+type Call = (u8, [u32; 6], f64);
 
 /// The guest reads records of 40 bytes from its memory, where the input's hexadecimal digits were decoded to.
 const GUEST: &str = r#"(module
@@ -137,10 +131,10 @@ static PLUGIN: LazyLock<Plugin> = LazyLock::new(|| {
 
 fuzz_target!(|calls: Vec<Call>| {
     let mut input = String::new();
-    for call in calls.iter().take(64) {
-        let mut record = vec![call.function % 11, 0, 0, 0];
+    for (function, words, real) in calls.iter().take(64) {
+        let mut record = vec![function % 11, 0, 0, 0];
         // Small numbers reach more than great ones: most pointers lie within the memory.
-        for (n, word) in call.words.iter().enumerate() {
+        for (n, word) in words.iter().enumerate() {
             let word = if n % 2 == 0 {
                 word % 70_000
             } else {
@@ -149,7 +143,7 @@ fuzz_target!(|calls: Vec<Call>| {
             record.extend_from_slice(&word.to_le_bytes());
         }
         record.extend_from_slice(&[0; 4]);
-        record.extend_from_slice(&call.real.to_le_bytes());
+        record.extend_from_slice(&real.to_le_bytes());
         input.extend(record.iter().map(|byte| format!("{byte:02x}")));
     }
     let request = Request::Act {
