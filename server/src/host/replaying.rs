@@ -42,7 +42,7 @@ const PATIENCE: u32 = 50;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A replay that goes on.
+/// A replay that goes on until it is over or nobody waits for it any more.
 pub struct Replaying {
     replaying: JoinHandle<Result<Result<Progress, ScriptError>, Panicked>>,
     stop: StopFlag,
@@ -199,9 +199,15 @@ impl Replaying {
         }
     }
 
-    /// Drops it, whatever it would come to; its thread ends a little later.
+    /// Drops it, whatever it would come to; its thread ends a little later, behind everybody else.
     pub fn give_up(self) {
         self.step_back(&ShortWork::default());
+    }
+}
+
+impl Drop for Replaying {
+    /// Without this a thread whose watcher is gone would go on to the end of its operations, however dear they are.
+    fn drop(&mut self) {
         self.stop.raise(StopReason::GivenUp);
     }
 }
@@ -307,6 +313,20 @@ mod tests {
             } if new.is_empty() => Ok(failure.failure),
             progress => Err(progress),
         }
+    }
+
+    #[tokio::test]
+    async fn a_script_that_nobody_watches_any_more_ends() {
+        let replaying = replaying(SLOW);
+        let stop = replaying.stop.clone();
+        while replaying.thread.get().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let ended = replaying.ended(|| false);
+        timeout(Duration::from_millis(50), ended)
+            .await
+            .expect_err("it goes on");
+        assert_eq!(stop.raised(), Some(StopReason::GivenUp));
     }
 
     #[tokio::test]

@@ -239,7 +239,10 @@ async fn replayed(
         replaying.step_back(&lane.short);
     }
     if let Some(progress) = replaying.quickly(QUICK).await {
-        lane.forget(run);
+        match &progress {
+            Ok(progress) if progress.hit_a_limit() => lane.beware(run),
+            _ => lane.forget(run),
+        }
         return progress.map(Replayed::With);
     }
     lane.remember(run);

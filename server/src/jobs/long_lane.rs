@@ -2,7 +2,8 @@
 //!
 //! A process has few hands for runs, and most replays are over in milliseconds. One that is not leaves its hand to
 //! the next run and goes on here. There are few places here too; who finds none comes back later. The next run of its
-//! workflow begins here, until one is over quickly.
+//! workflow begins here, until one is over quickly. So does the next of a workflow that came to a limit, however
+//! quickly: that it does so again costs as much as a run that comes to something.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ pub(super) const QUICK: Duration = Duration::from_millis(20);
 /// Runs and workflows remembered at most; who is forgotten is found out again.
 const REMEMBERED: usize = 10_000;
 
-/// The places of long replays, and the runs and workflows whose last replay was one.
+/// The places of long replays, and the runs and workflows whose last replay was one or came to a limit.
 #[derive(Clone)]
 pub(super) struct LongLane {
     /// What those in it let pass.
@@ -61,6 +62,12 @@ impl LongLane {
         known.insert(run.workflow.clone());
     }
 
+    /// It came to a limit and is over; the next run of its workflow may do the same.
+    pub(super) fn beware(&self, run: &run::Model) {
+        self.remember(run);
+        self.leave(run);
+    }
+
     /// Its last replay was quick.
     pub(super) fn forget(&self, run: &run::Model) {
         let mut known = self.known();
@@ -87,7 +94,10 @@ mod tests {
     use crate::store::runs;
     use crate::testing::{Fresh, on_both};
 
-    on_both!(a_long_replay_leaves_its_hand_to_the_next_run);
+    on_both!(
+        a_long_replay_leaves_its_hand_to_the_next_run,
+        a_workflow_that_came_to_a_limit_gives_way_next_time
+    );
 
     async fn a_long_replay_leaves_its_hand_to_the_next_run(f: Fresh) {
         let mut context = context(&f);
@@ -126,6 +136,39 @@ mod tests {
         assert_eq!(result(&ended(&f, &id).await), json!(8));
         let run = runs::get(&f.db.read, &id).await.unwrap();
         assert!(!lane.knows(&run));
+        working.stop().await;
+    }
+
+    async fn a_workflow_that_came_to_a_limit_gives_way_next_time(f: Fresh) {
+        let context = context(&f);
+        let lane = context.long.clone();
+        let working = work_with(context);
+        let deep = "fn deep(n) { deep(n + 1) } fn run(event) { deep(0) }";
+        let run = ended(&f, &f.start(deep, Value::Null).await).await;
+        let failure: Value = serde_json::from_str(&run.failure.clone().unwrap()).unwrap();
+        assert_eq!(failure["code"], "limit.depth");
+        assert!(lane.knows(&run), "the next of its workflow begins here");
+        assert!(!lane.known().contains(&run.id), "it is not replayed again");
+        let place = lane.enter().expect("a place");
+        let places: Vec<_> = std::iter::from_fn(|| lane.enter()).collect();
+        let short = f.start("fn run(event) { 1 }", Value::Null).await;
+        let other = f
+            .start_of("other", "fn run(event) { 1 }", Value::Null)
+            .await;
+        ended(&f, &other).await;
+        let waiting = runs::get(&f.db.read, &short).await.unwrap();
+        assert!(waiting.ended_at.is_none(), "there is no place for it");
+        drop((place, places));
+        let over = loop {
+            f.advance(1_001);
+            let run = runs::get(&f.db.read, &short).await.unwrap();
+            if run.ended_at.is_some() {
+                break run;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(result(&over), json!(1));
+        assert!(!lane.knows(&over), "it was over quickly, with a result");
         working.stop().await;
     }
 

@@ -76,6 +76,21 @@ pub enum Progress {
     Diverged(Divergence),
 }
 
+impl Progress {
+    /// Whether the run ended because its script wanted more than a script may have.
+    #[must_use]
+    pub fn hit_a_limit(&self) -> bool {
+        let Self::Ended {
+            ending: Ending::Failed(RunFailure { failure, .. }),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        failure.code.starts_with("limit.") || failure.code == "journal_full"
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ending", rename_all = "snake_case")]
