@@ -17,8 +17,9 @@ check() {
 
 # What is built otherwise, and what is measured against, lives in workspaces of its own.
 formats_beside() {
-    for beside in plugins/sdk plugins/fuzz plugins/guests/failure-model tests/bench/policy tests/bench/queue/peers/rust; do
-        cargo fmt --manifest-path "$beside/Cargo.toml" --check || return 1
+    for manifest in plugins/sdk/Cargo.toml plugins/fuzz/Cargo.toml plugins/guests/*/Cargo.toml \
+        tests/bench/policy/Cargo.toml tests/bench/queue/peers/rust/Cargo.toml; do
+        cargo fmt --manifest-path "$manifest" --check || return 1
     done
 }
 

@@ -102,6 +102,37 @@ pub enum DesignError {
     },
 }
 
+impl Orientation {
+    /// That of a part made to be built along +z; the other directions are measured to say what that is worth.
+    #[must_use]
+    pub fn along_z(mesh: &Mesh, why: &str) -> Self {
+        let area = |up: [f64; 3]| unsupported_area_mm2(mesh, up, OVERHANG_LIMIT_DEG);
+        let up = [0.0, 0.0, 1.0];
+        let unsupported_mm2 = area(up);
+        let others: [(&str, [f64; 3]); 5] = [
+            ("-z", [0.0, 0.0, -1.0]),
+            ("+x", [1.0, 0.0, 0.0]),
+            ("-x", [-1.0, 0.0, 0.0]),
+            ("+y", [0.0, 1.0, 0.0]),
+            ("-y", [0.0, -1.0, 0.0]),
+        ];
+        let (name, least) = others
+            .iter()
+            .map(|&(name, up)| (name, area(up)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .unwrap_or(("-z", f64::INFINITY));
+        let reason = format!(
+            "{why}: {unsupported_mm2:.0} mm² are steeper than {OVERHANG_LIMIT_DEG:.0}, the next best direction {name} \
+             has {least:.0} mm²"
+        );
+        Self {
+            up,
+            unsupported_mm2,
+            reason,
+        }
+    }
+}
+
 impl Design {
     /// What a build must measure up to: the flat faces that mate are its datums.
     #[must_use]
@@ -171,7 +202,10 @@ pub fn redesign(brief: &Brief, seed: u64, progress: Progress<'_>) -> Result<Desi
                 return Err(DesignError::Cancelled);
             }
             return Ok(Design {
-                orientation: orientation(&mesh),
+                orientation: Orientation::along_z(
+                    &mesh,
+                    "optimised to build along +z with overhangs below 45 degrees",
+                ),
                 mesh,
                 certificate,
                 interfaces: space.interfaces,
@@ -263,34 +297,6 @@ fn settings(brief: &Brief) -> Settings {
         beta: 16.0,
         // Sensitivities need no more; the certificate solves to 1e-8.
         tolerance: 1e-3,
-    }
-}
-
-/// The part is optimised for +z; the other directions are measured to say what that is worth.
-fn orientation(mesh: &Mesh) -> Orientation {
-    let area = |up: [f64; 3]| unsupported_area_mm2(mesh, up, OVERHANG_LIMIT_DEG);
-    let up = [0.0, 0.0, 1.0];
-    let unsupported_mm2 = area(up);
-    let others: [(&str, [f64; 3]); 5] = [
-        ("-z", [0.0, 0.0, -1.0]),
-        ("+x", [1.0, 0.0, 0.0]),
-        ("-x", [-1.0, 0.0, 0.0]),
-        ("+y", [0.0, 1.0, 0.0]),
-        ("-y", [0.0, -1.0, 0.0]),
-    ];
-    let (name, least) = others
-        .iter()
-        .map(|&(name, up)| (name, area(up)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or(("-z", f64::INFINITY));
-    let reason = format!(
-        "optimised to build along +z with overhangs below 45 degrees: {unsupported_mm2:.0} mm² are \
-         steeper than {OVERHANG_LIMIT_DEG:.0}, the next best direction {name} has {least:.0} mm²"
-    );
-    Orientation {
-        up,
-        unsupported_mm2,
-        reason,
     }
 }
 

@@ -8,7 +8,8 @@
 //! 3. [`fem`] solves linear elasticity on [`field`]'s voxels and maps failure modes to loads.
 //! 4. [`topology`] puts material where the loads need it; [`field::surface`] turns the result back
 //!    into a closed mesh.
-//! 5. [`design`] runs 2 to 4 end to end; [`certificate`] proves the final mesh.
+//! 5. [`design`] runs 2 to 4 end to end; [`certificate`] proves the final mesh; [`adopt`](mod@adopt) takes one that somebody
+//!    else designed.
 //! 6. [`mod@slice`] makes G-code; [`inspect`] measures what was built.
 //!
 //! Everything here is pure computation: no clock, no environment, no global state. Long
@@ -46,6 +47,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod adopt;
 pub mod brep;
 pub mod brief;
 pub mod certificate;

@@ -188,13 +188,13 @@ mod from_new_to_tested_shipped {
         file
     }
 
-    /// What the stage `predict` of a demonstration found.
-    fn predicted(tools: &Tools, folder: &Path, more: &[&str]) -> Value {
+    /// What a stage of a demonstration came to.
+    fn stage(tools: &Tools, folder: &Path, name: &str, more: &[&str]) -> Value {
         let demo = [&["demo", "--out", "out"], more].concat();
         let (report, _) = tools.document(folder, &demo);
         let mut stages = report["stages"].as_array().expect("stages").iter();
-        let stage = stages.find(|stage| stage["stage"] == "predict");
-        stage.expect("a stage `predict`")["output"].clone()
+        let stage = stages.find(|stage| stage["stage"] == name);
+        stage.expect("it happened")["output"].clone()
     }
 
     fn numbers(told: &Value, at: &str, into: &mut Vec<(String, f64)>) {
@@ -230,15 +230,17 @@ mod from_new_to_tested_shipped {
         let (built_in, by_plugin) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::create_dir(&built_in).expect("a folder");
         std::fs::create_dir(&by_plugin).expect("a folder");
-        let own = predicted(
+        let own = stage(
             &tools,
             &built_in,
+            "predict",
             &["--source", &source, "--defect", "none"],
         );
         let path = file.to_string_lossy();
-        let theirs = predicted(
+        let theirs = stage(
             &tools,
             &by_plugin,
+            "predict",
             &[
                 "--source",
                 &source,
@@ -263,6 +265,29 @@ mod from_new_to_tested_shipped {
                     "{name}: {a} built in, {b} by the plugin"
                 );
             }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs the compilers that `make test-guests` brings"]
+    fn the_ribs_are_made_and_hold() {
+        let tools = Tools::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = shipped(&tools, "ribs", folder.path());
+        let more = ["--defect", "none", "--designer", &file.to_string_lossy()];
+        let redesign = stage(&tools, folder.path(), "redesign", &more);
+        assert_eq!(redesign["plugin"]["name"], "ribs", "{redesign:#}");
+        assert_eq!(redesign["holds"], true);
+        assert!(folder.path().join("out/part.stl").is_file());
+    }
+
+    #[test]
+    #[ignore = "needs the compilers that `make test-guests` brings"]
+    fn the_others_pass_their_cases_and_the_kit() {
+        let tools = Tools::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["watch", "layers", "crew", "tickets"] {
+            shipped(&tools, name, folder.path());
         }
     }
 }

@@ -3,14 +3,16 @@
 //! A step runs at least once, perhaps more often, so every writing call is idempotent: what it makes belongs to the
 //! step's run and position, and making it again finds it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use cad::brief::Brief;
 use predict::history::UnitHistory;
 
 use crate::model::{
     Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
-    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
-    Technician, Timestamp, Twin, Window, WorkOrder,
+    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Proposal,
+    Scored, Technician, Timestamp, Twin, Window, WorkOrder,
 };
 use crate::schedule::{Candidate, Choice};
 use crate::steps::StepError;
@@ -94,6 +96,30 @@ pub struct Inspected<'a> {
     pub disposition: &'a str,
 }
 
+/// The parts that plugins propose for a brief, best first.
+#[derive(Debug, Default)]
+pub struct Proposals {
+    /// Of the first designer that serves and has any.
+    pub serving: Vec<Proposal>,
+    /// The best of each that is only compared.
+    pub compared: Vec<Proposal>,
+}
+
+/// What a plugin that is only compared came to, beside what was taken.
+#[derive(Debug)]
+pub struct Compared<'a> {
+    /// The plugin.
+    pub plugin: &'a PluginUse,
+    /// The asset it was asked about.
+    pub asset: &'a str,
+    /// Whose answer was taken: the digest of a plugin, or `built in`.
+    pub other: &'a str,
+    /// The plugin's numbers.
+    pub own: BTreeMap<String, f64>,
+    /// Those of what was taken.
+    pub theirs: BTreeMap<String, f64>,
+}
+
 /// The world as one attempt of one step sees it.
 pub trait Host {
     /// The run the step belongs to.
@@ -136,6 +162,11 @@ pub trait Host {
     /// What plugins that serve the asset's kind say of a part that was measured; what none of them has an answer for is
     /// left to our own measure.
     fn plugin_verdicts(&self, inspected: &Inspected<'_>) -> Answer<Vec<PluginVerdict>>;
+    /// The parts that plugins propose which serve the asset's kind, or are only compared; none where nobody has any. Nothing
+    /// that they say of them is known to be true.
+    fn plugin_designs(&self, asset: &Asset, brief: &Brief) -> Answer<Proposals>;
+    /// Keeps what one that is only compared came to.
+    fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()>;
     /// The window that a plugin chooses which serves the asset's kind, priced by `price`; none where none serves it, none
     /// has an answer, or what it chose breaks a rule.
     fn plugin_slot(

@@ -342,7 +342,12 @@ fn at_once(plugin: &Plugin, plain: &Request, limits: &Limits) -> Verdict {
 
 fn by_count(plugin: &Plugin, counted: &Plugin, plain: &Request) -> Verdict {
     let (timed, counted) = (call(plugin, plain), call(counted, plain));
-    let hint = "the engine that replays calls answers otherwise than the one that serves; tell us";
+    let hint = match &counted.result {
+        Err(failure) if failure.code == Code::OutOfFuel => {
+            "a replay counts instructions: raise `fuel-millions` in [limits]"
+        }
+        _ => "the engine that replays calls answers otherwise than the one that serves; tell us",
+    };
     let same = timed.answer_bits() == counted.answer_bits();
     compared(
         "counted",

@@ -1,6 +1,7 @@
 //! What steps see of the world: `workflows::host::Host` over storage, artifacts and telemetry.
 
 pub(crate) mod action;
+mod designer;
 pub mod detector;
 mod history;
 mod lives;

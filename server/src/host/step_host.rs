@@ -8,11 +8,16 @@ use std::sync::Arc;
 
 use ::plugins::v1::types::ArtifactRef as Told;
 use bytes::Bytes;
+use cad::brief::Brief;
+use cad::slice::printer::Printer;
 use predict::failure::FailureModel;
 use predict::history::UnitHistory;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use workflows::host::{Answer, Child, Host, Inspected, NewChild, PriceOf, SlotRequest};
+use tracing::warn;
+use workflows::host::{
+    Answer, Child, Compared, Host, Inspected, NewChild, PriceOf, Proposals, SlotRequest,
+};
 use workflows::model::{
     Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
     NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
@@ -22,6 +27,7 @@ use workflows::schedule::Candidate;
 use workflows::steps::{MODEL_KIND, StepError};
 
 use super::action::{Deed, act};
+use super::designer::{Designers, task};
 use super::detector::Detectors;
 use super::history::{UTILISATION, life_histories, means, unit_history};
 use super::lives::{installed, lives, present_since};
@@ -33,6 +39,7 @@ use crate::plugins::Plugins;
 use crate::queue::{Claimed, Held, Queue, hold};
 use crate::store::artifacts::provenance;
 use crate::store::outcomes::NewOutcome;
+use crate::store::plugin_differences::{self, Difference};
 use crate::store::runs::run;
 use crate::store::{self, Database, DatabaseTransaction, StoreError};
 
@@ -291,6 +298,45 @@ impl Host for StepHost {
         };
         let verdicts = self.handle.block_on(verifiers.inspect(&scan, &about));
         verdicts.map_err(|error| StepError::unavailable("plugin_not_ready", error))
+    }
+
+    fn plugin_designs(&self, asset: &Asset, brief: &Brief) -> Answer<Proposals> {
+        let designers = self.read(Designers::now(&self.world.plugins))?;
+        if !designers.know(&asset.kind) {
+            return Ok(Proposals::default());
+        }
+        let printer = match Printer::named(&brief.printer) {
+            Ok(printer) => printer,
+            Err(error) => {
+                // Ours needs none for the shape; slicing says it again to whoever gets that far.
+                warn!("no designer is asked: {error}");
+                return Ok(Proposals::default());
+            }
+        };
+        let about = About {
+            model: None,
+            now_ms: self.now(),
+            seed: self.run.seed as u32,
+        };
+        let task = task(asset, brief, &printer);
+        Ok(self
+            .handle
+            .block_on(designers.propose(asset, &task, &about)))
+    }
+
+    fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()> {
+        let by = compared.plugin;
+        let difference = Difference {
+            asset: compared.asset.to_owned(),
+            at: self.now(),
+            other: compared.other.to_owned(),
+            own: compared.own.clone(),
+            theirs: compared.theirs.clone(),
+        };
+        self.write(async |tx| {
+            let version = store::plugins::get(tx, &by.name, &by.version).await?;
+            plugin_differences::put(tx, &version.id, &difference).await
+        })
     }
 
     fn plugin_slot(

@@ -1,8 +1,10 @@
 //! Parts we can make, and the designs of them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactRef, Timestamp};
+use super::{ArtifactRef, PluginUse, Timestamp};
 
 /// A physical thing we can make, with the brief it is redesigned from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ pub struct Design {
     /// When it was stored.
     pub created_at: Timestamp,
     /// Its files by role: `mesh`, `threemf`, `step`, `certificate`, `plan`, `gcode` …
-    pub artifacts: std::collections::BTreeMap<String, ArtifactRef>,
+    pub artifacts: BTreeMap<String, ArtifactRef>,
     /// The certificate in short.
     pub certificate: serde_json::Value,
 }
@@ -51,7 +53,24 @@ pub struct NewDesign {
     /// The asset it is made for.
     pub asset: String,
     /// Its files by role.
-    pub artifacts: std::collections::BTreeMap<String, ArtifactRef>,
+    pub artifacts: BTreeMap<String, ArtifactRef>,
     /// The certificate in short.
     pub certificate: serde_json::Value,
+}
+
+/// A part that a plugin proposes, as it says itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Digest of its mesh, STL, in the frame of the brief.
+    pub mesh: String,
+    /// Grams.
+    pub mass_g: f64,
+    /// Which way is up while it is built.
+    pub build_direction: [f64; 3],
+    /// What it was weighed by; greater is better.
+    pub scores: BTreeMap<String, f64>,
+    /// In words.
+    pub notes: String,
+    /// Which plugin.
+    pub plugin: PluginUse,
 }

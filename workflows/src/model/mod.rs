@@ -13,7 +13,7 @@ pub use action::{Action, ActionKind};
 pub use artifact::{ArtifactRef, Origin};
 pub use asset::{Asset, AssetState, Dependency, Locality, Redundancy, Twin};
 pub use build::{Build, BuildEnd, BuildState, NewBuild};
-pub use design::{Design, NewDesign, Part};
+pub use design::{Design, NewDesign, Part, Proposal};
 pub use prediction::{
     Detected, MetricForecast, ModelRecord, NewModel, PluginFinding, PluginUse, PluginVerdict,
     Prediction, Scored,

@@ -6,6 +6,7 @@ mod fields;
 mod make;
 mod notify;
 mod predict;
+mod proposed;
 mod record_outcome;
 mod redesign;
 mod run;

@@ -1,4 +1,5 @@
-//! Redesigns an asset's part against the load of its predicted failure mode, and proves the result.
+//! Redesigns an asset's part against the load of its predicted failure mode, and proves the result. A plugin's part is
+//! taken where one serves and has a sound one.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,15 @@ use cad::fem::load::{FailureMode, LoadInputs, load_cases};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::proposed::{self, Judged, Refused};
 use super::{Outcome, Step, StepError};
-use crate::host::Host;
-use crate::model::{ArtifactRef, NewDesign};
+use crate::host::{Host, Proposals};
+use crate::model::{ArtifactRef, NewDesign, PluginUse, Proposal};
+
+/// The share of the work that the proposals of plugins take, where there are any.
+const PROPOSALS: f64 = 0.3;
+/// How far it is when the design stands.
+const DESIGNED: f64 = 0.95;
 
 /// Redesigns the part of the asset; see `RedesignInput`.
 pub struct Redesign;
@@ -62,8 +69,21 @@ pub struct RedesignOutput {
     pub certificate_digest: String,
     /// Whether every requirement is met.
     pub holds: bool,
-    /// Compliance by iteration, N·mm.
+    /// Compliance by iteration, N·mm; none of a part that a plugin proposed.
     pub compliance: Vec<f64>,
+    /// The plugin that proposed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginUse>,
+    /// What plugins proposed before, and why it was not taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
+}
+
+/// What is stored of the proposals behind a design.
+#[derive(Serialize)]
+struct Record<'a> {
+    taken: Option<&'a Proposal>,
+    refused: &'a [Refused],
 }
 
 impl Step for Redesign {
@@ -78,27 +98,38 @@ impl Step for Redesign {
         host: &dyn Host,
     ) -> Result<Outcome<RedesignOutput>, StepError> {
         let asset = host.asset(&input.asset)?;
-        let part_id = asset.part.ok_or_else(|| {
+        let part_id = asset.part.clone().ok_or_else(|| {
             let what = format_args!("asset `{}` has no part that can be made", input.asset);
             StepError::failed("no_part", what)
         })?;
         let part = host.part(&part_id)?;
         let brief = brief_for(&part.brief, &input)?;
-        let design = cad::design::redesign(&brief, host.seed(), &mut |share| {
-            host.progress(share * 0.95, "optimising")
-        })
-        .map_err(|e| match e {
-            DesignError::Cancelled => StepError::Cancelled,
-            DesignError::FosUnreachable { .. } => StepError::failed("unreachable_fos", e),
-            other => StepError::failed("no_design", error_chain(&other)),
-        })?;
+        let Proposals { serving, compared } = host.plugin_designs(&asset, &brief)?;
+        let share = if serving.is_empty() { 0.0 } else { PROPOSALS };
+        let Judged { taken, refused } = proposed::judge(serving, &brief, host, share)?;
+        let (design, proposal) = match taken {
+            Some((design, proposal)) => (design, Some(proposal)),
+            None => (own(&brief, host, share)?, None),
+        };
+        let by = proposal.as_ref().map(|one| &one.plugin);
+        let told = (input.asset.as_str(), host);
+        proposed::compare(&compared, &brief, (&design, by), told)?;
 
         let files = Files::keep(&design, &brief, host)?;
+        let mut artifacts = files.by_role();
+        if proposal.is_some() || !refused.is_empty() {
+            let record = pretty(&Record {
+                taken: proposal.as_ref(),
+                refused: &refused,
+            })?;
+            let kept = host.put_artifact("proposal", "application/json", &record)?;
+            artifacts.insert("proposal".to_owned(), kept);
+        }
         let certificate = to_json(&design.certificate)?;
         let stored = host.store_design(&NewDesign {
             part: part_id.clone(),
             asset: input.asset,
-            artifacts: files.by_role(),
+            artifacts,
             certificate: certificate.clone(),
         })?;
         Ok(Outcome::Done(RedesignOutput {
@@ -118,8 +149,20 @@ impl Step for Redesign {
             certificate,
             certificate_digest: files.certificate.digest,
             compliance: design.history.iter().map(|i| i.compliance_n_mm).collect(),
+            plugin: proposal.map(|one| one.plugin),
+            refused,
         }))
     }
+}
+
+/// The part as we design it ourselves; `done` is the share of the work behind it.
+fn own(brief: &Brief, host: &dyn Host, done: f64) -> Result<cad::design::Design, StepError> {
+    let told = &mut |share: f64| host.progress(done + share * (DESIGNED - done), "optimising");
+    cad::design::redesign(brief, host.seed(), told).map_err(|e| match e {
+        DesignError::Cancelled => StepError::Cancelled,
+        DesignError::FosUnreachable { .. } => StepError::failed("unreachable_fos", e),
+        other => StepError::failed("no_design", error_chain(&other)),
+    })
 }
 
 /// The part's brief with the loads of the failure mode in the place of its own.
@@ -244,4 +287,95 @@ pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::world::{World, done};
+
+    fn plugin(name: &str) -> PluginUse {
+        PluginUse {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: format!("sha256:{name}"),
+            interface: "forewright:plugin@1.0.0".to_owned(),
+            call: "call-1".to_owned(),
+            fuel: None,
+            grants: vec!["artifacts".to_owned()],
+        }
+    }
+
+    fn proposal(name: &str, mesh: &str) -> Proposal {
+        Proposal {
+            mesh: mesh.to_owned(),
+            mass_g: 12.0,
+            build_direction: [0.0, 0.0, 1.0],
+            scores: BTreeMap::new(),
+            notes: String::new(),
+            plugin: plugin(name),
+        }
+    }
+
+    #[test]
+    fn the_first_sound_proposal_is_made_and_where_there_is_none_our_own() {
+        let mut world = World::new();
+        for part in &mut world.hall.parts {
+            part.brief = part.brief.replace("iterations = 45", "iterations = 15");
+        }
+        let input = json!({ "asset": "fan-r01-01", "mode": "imbalance",
+                            "features": { "vibration_ratio": 3.0 } });
+        let own = done(&Redesign, &input, &world);
+        assert!(own.get("plugin").is_none() && own.get("refused").is_none());
+        assert!(world.compared.borrow().is_empty());
+        let sound = own["mesh"].as_str().expect("a mesh");
+        let junk = world
+            .put_artifact("junk", "model/stl", b"solid of nothing")
+            .expect("kept");
+
+        world.proposals.replace(Proposals {
+            serving: vec![
+                proposal("junk", &junk.digest),
+                Proposal {
+                    build_direction: [1.0, 0.0, 0.0],
+                    ..proposal("lies_down", sound)
+                },
+            ],
+            compared: vec![proposal("shadow", sound), proposal("worse", &junk.digest)],
+        });
+        world.next_position();
+        let refused = done(&Redesign, &input, &world);
+        assert_eq!(
+            refused["certificate"], own["certificate"],
+            "our own is made"
+        );
+        assert!(refused.get("plugin").is_none());
+        assert_eq!(refused["refused"][0]["plugin"]["name"], "junk");
+        let lying = refused["refused"][1]["reasons"][0].as_str().unwrap();
+        assert!(lying.contains("along +z"), "{lying}");
+        let compared = world.compared.take();
+        assert_eq!(compared[0].0, "built in");
+        assert_eq!(compared[0].1, compared[0].2, "the same part");
+        assert_eq!(compared[1].1["sound"], 0.0);
+        assert_eq!(compared[1].1["mass_g"], 12.0);
+
+        world.proposals.replace(Proposals {
+            serving: vec![proposal("junk", &junk.digest), proposal("ribs", sound)],
+            compared: vec![proposal("shadow", sound)],
+        });
+        world.next_position();
+        let taken = done(&Redesign, &input, &world);
+        assert_eq!(taken["plugin"]["name"], "ribs");
+        assert_eq!(taken["refused"].as_array().map(Vec::len), Some(1));
+        assert_eq!(taken["mesh"], own["mesh"]);
+        assert_eq!(taken["holds"], true);
+        assert_eq!(world.compared.take()[0].0, "sha256:ribs");
+        let design = world.design(taken["design"].as_str().unwrap()).unwrap();
+        let record = world
+            .artifact(&design.artifacts["proposal"].digest)
+            .unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        assert_eq!(record["taken"]["plugin"]["name"], "ribs");
+        assert_eq!(record["refused"][0]["mesh"], json!(junk.digest));
+    }
 }

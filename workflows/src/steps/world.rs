@@ -4,19 +4,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use cad::brief::Brief;
 use predict::history::UnitHistory;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{DynStep, Outcome, StepError};
 use crate::demo::Hall;
-use crate::host::{Answer, Child, ChildEnd, Host, Inspected, NewChild, PriceOf, SlotRequest};
+use crate::host::{
+    Answer, Child, ChildEnd, Compared, Host, Inspected, NewChild, PriceOf, Proposals, SlotRequest,
+};
 use crate::model::{
     Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
     Detected, ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, PluginUse,
     PluginVerdict, Prediction, Scored, Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
 use crate::schedule::Candidate;
+
+type Numbers = BTreeMap<String, f64>;
 
 pub(super) struct World {
     pub(super) at: Timestamp,
@@ -34,8 +39,13 @@ pub(super) struct World {
     pub(super) predictions: RefCell<Vec<Prediction>>,
     models: RefCell<Vec<ModelRecord>>,
     artifacts: RefCell<BTreeMap<String, Vec<u8>>>,
+    designs: RefCell<Vec<Design>>,
     builds: RefCell<Vec<Build>>,
     actions: RefCell<Vec<(String, Action)>>,
+    /// What plugins propose, once.
+    pub(super) proposals: RefCell<Proposals>,
+    /// Whose answer was taken, the numbers of the plugin that was compared, and those of what was taken.
+    pub(super) compared: RefCell<Vec<(String, Numbers, Numbers)>>,
     position: Cell<usize>,
 }
 
@@ -85,8 +95,11 @@ impl World {
             predictions: RefCell::default(),
             models: RefCell::default(),
             artifacts: RefCell::default(),
+            designs: RefCell::default(),
             builds: RefCell::default(),
             actions: RefCell::default(),
+            proposals: RefCell::default(),
+            compared: RefCell::default(),
             position: Cell::new(0),
         }
     }
@@ -107,12 +120,12 @@ impl World {
         world
     }
 
-    /// From now on steps run at the next position.
     /// Ends the run of every step that has one.
     pub(super) fn end_child(&self, end: ChildEnd) {
         *self.child.borrow_mut() = Some(end);
     }
 
+    /// From now on steps run at the next position.
     pub(super) fn next_position(&self) {
         self.position.set(self.position.get() + 1);
     }
@@ -331,6 +344,20 @@ impl Host for World {
         Ok(Vec::new())
     }
 
+    fn plugin_designs(&self, _: &Asset, _: &Brief) -> Answer<Proposals> {
+        Ok(self.proposals.take())
+    }
+
+    fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()> {
+        let told = (
+            compared.other.to_owned(),
+            compared.own.clone(),
+            compared.theirs.clone(),
+        );
+        self.compared.borrow_mut().push(told);
+        Ok(())
+    }
+
     fn plugin_slot(
         &self,
         _: &SlotRequest<'_>,
@@ -414,12 +441,24 @@ impl Host for World {
         found.ok_or_else(|| missing("part", id))
     }
 
-    fn store_design(&self, _design: &NewDesign) -> Answer<Design> {
-        Err(missing("design", "any"))
+    fn store_design(&self, new: &NewDesign) -> Answer<Design> {
+        let design = Design {
+            id: format!("design-{}", self.position()),
+            part: new.part.clone(),
+            asset: new.asset.clone(),
+            run: self.run().to_owned(),
+            created_at: self.at,
+            artifacts: new.artifacts.clone(),
+            certificate: new.certificate.clone(),
+        };
+        self.designs.borrow_mut().push(design.clone());
+        Ok(design)
     }
 
     fn design(&self, id: &str) -> Answer<Design> {
-        Err(missing("design", id))
+        let designs = self.designs.borrow();
+        let found = designs.iter().find(|design| design.id == id).cloned();
+        found.ok_or_else(|| missing("design", id))
     }
 
     fn build_of_this_step(&self, order: &NewBuild) -> Answer<Build> {

@@ -42,6 +42,9 @@ pub struct Demo {
     /// A plugin that scores the fleet in the model's place.
     #[arg(long, value_name = "FILE")]
     predictor: Option<PathBuf>,
+    /// A plugin that proposes parts, which are made where they hold.
+    #[arg(long, value_name = "FILE")]
+    designer: Option<PathBuf>,
     /// Leave the server and its dashboard running afterwards.
     #[arg(long)]
     keep: bool,
@@ -93,7 +96,7 @@ impl Demo {
     fn identity(&self) -> serde_json::Value {
         serde_json::json!({
             "source": self.source, "seed": self.seed, "defect": self.defect.to_string(),
-            "asset": self.asset, "predictor": self.predictor,
+            "asset": self.asset, "predictor": self.predictor, "designer": self.designer,
         })
     }
 }

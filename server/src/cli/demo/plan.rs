@@ -1,9 +1,11 @@
 //! The walk: every stage of the loop as a client of the REST API sees it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ::plugins::bundle;
+use ::plugins::world::World;
 use ::workflows::model::Origin;
 use anyhow::{Context, bail};
 use reqwest::Method;
@@ -197,12 +199,10 @@ impl<'a> Demonstration<'a> {
         ));
 
         if let Some(predictor) = &self.demo.predictor {
-            let bar = self.show.stage("plugin", "checking the predictor");
-            let file = output::read("plugin", predictor)?;
-            let (_, manifest) = bundle::open(&file)
-                .with_context(|| format!("`{}` is no plugin", predictor.display()))?;
-            let version = Plugins::of(api).put_to_work(&manifest, file).await?;
-            bar.done(&format!("{} {} scores", version.plugin, version.version));
+            self.put_to_work(predictor, World::Predictor).await?;
+        }
+        if let Some(designer) = &self.demo.designer {
+            self.put_to_work(designer, World::Designer).await?;
         }
         let bar = self.show.stage("score", "scoring the fleet");
         let scored: Value = api.post("/fleet/ticks", &json!({ "ask": false })).await?;
@@ -221,6 +221,23 @@ impl<'a> Demonstration<'a> {
             100.0 * prediction["fps"]["7d"].as_f64().unwrap_or(f64::NAN)
         ));
         Ok((asset, training))
+    }
+
+    /// Has a plugin checked, and makes it one that serves.
+    async fn put_to_work(&self, path: &Path, world: World) -> anyhow::Result<()> {
+        let checking = format!("checking the {}", world.name());
+        let bar = self.show.stage("plugin", &checking);
+        let file = output::read("plugin", path)?;
+        let (_, manifest) =
+            bundle::open(&file).with_context(|| format!("`{}` is no plugin", path.display()))?;
+        if manifest.world != world {
+            let (path, is) = (path.display(), manifest.world.name());
+            bail!("`{path}` is a {is}, no {}", world.name());
+        }
+        let plugins = Plugins::of(&self.stand.operator);
+        let version = plugins.put_to_work(&manifest, file).await?;
+        bar.done(&format!("{} {} serves", version.plugin, version.version));
+        Ok(())
     }
 
     /// The asset most likely to fail among those that others depend on.

@@ -220,8 +220,12 @@ fn said(kind: &str, output: &Value) -> String {
         "allocate" => text(&output["reason"]),
         "redesign" | "simulate" => {
             let c = &output["certificate"];
+            let whose = match output["plugin"]["name"].as_str() {
+                Some(plugin) => format!(", designed by {plugin}"),
+                None => String::new(),
+            };
             format!(
-                "{:.1} g, {:.1} MPa at most, {:.3} mm at most, factor of safety {:.2} (needs {:.1})",
+                "{:.1} g, {:.1} MPa at most, {:.3} mm at most, factor of safety {:.2} (needs {:.1}){whose}",
                 number(&c["mass_g"]),
                 number(&c["max_von_mises_mpa"]),
                 number(&c["max_displacement_mm"]),
