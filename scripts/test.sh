@@ -70,6 +70,12 @@ dashboard() {
     OUT="$PWD/web/test-results" node web/tests/dashboard.mjs
 }
 
+guests_units() {
+    for manifest in plugins/guests/*/Cargo.toml; do
+        CARGO_TARGET_DIR="$PWD/.tools/guests/rust-target" cargo test --locked --quiet --manifest-path "$manifest" || return 1
+    done
+}
+
 # Compiling what a guest's compiler made takes ten times as long in a debug build.
 guests() {
     cargo test --release --locked -p tests --test guests -- --include-ignored --nocapture --test-threads 2
@@ -93,6 +99,7 @@ beside-a-demo)
     ;;
 guests)
     scripts/install.sh rust-build guests
+    part "the shipped plugins' own tests" guests_units
     part "plugins in every language" guests
     ;;
 peers)

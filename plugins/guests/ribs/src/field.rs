@@ -3,7 +3,7 @@
 use plugin_sdk::design::{Box3, Region, Task, Vec3};
 
 /// How many cells a part is looked at in, about.
-const CELLS: f64 = 150_000.0;
+const CELLS: f64 = 400_000.0;
 /// Cells are no smaller and no larger than this, in millimetres.
 const SIZES: (f64, f64) = (0.4, 2.0);
 /// Where in its first cell the envelope begins, so that no face of a part meets the corners of cells.

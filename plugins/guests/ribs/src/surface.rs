@@ -8,6 +8,9 @@ use crate::field::{Grid, Part};
 /// A corner is no nearer to the skin than this, in millimetres, so that no triangle is a point in single precision.
 const NEAR: f64 = 2e-3;
 
+/// How often an edge is halved to find the skin: to less than a thousandth of a cell.
+const HALVES: u32 = 12;
+
 /// The corners of the six tetrahedra around the diagonal of a cell; a corner's bits say in which axes it is at the far end.
 const TETRAHEDRA: [[usize; 4]; 6] = [
     [0, 1, 3, 7],
@@ -36,6 +39,7 @@ impl Skin {
     pub fn of(part: &Part<'_>, grid: &Grid) -> Self {
         let depths = depths(part, grid);
         let mut drawing = Drawing {
+            part,
             grid,
             depths: &depths,
             known: HashMap::new(),
@@ -93,6 +97,7 @@ impl Skin {
 }
 
 struct Drawing<'a> {
+    part: &'a Part<'a>,
     grid: &'a Grid,
     depths: &'a [f64],
     known: HashMap<(usize, usize), u32>,
@@ -150,17 +155,36 @@ impl Drawing<'_> {
         self.skin.triangles.push(triangle);
     }
 
-    /// Where the skin crosses an edge.
     fn vertex(&mut self, a: usize, b: usize) -> u32 {
         let edge = (a.min(b), a.max(b));
-        let (grid, depths) = (self.grid, self.depths);
+        if let Some(known) = self.known.get(&edge) {
+            return *known;
+        }
+        let at = self.crossing(edge);
         let vertices = &mut self.skin.vertices;
-        *self.known.entry(edge).or_insert_with(|| {
-            let (from, to) = (place(grid, edge.0), place(grid, edge.1));
-            let share = depths[edge.0] / (depths[edge.0] - depths[edge.1]);
-            vertices.push([0, 1, 2].map(|n| (from[n] + share * (to[n] - from[n])) as f32));
-            vertices.len() as u32 - 1
-        })
+        vertices.push(at.map(|x| x as f32));
+        let number = vertices.len() as u32 - 1;
+        self.known.insert(edge, number);
+        number
+    }
+
+    /// Where the skin crosses an edge, by halves: depths are straight lines but for the edges of the part.
+    fn crossing(&self, (a, b): (usize, usize)) -> [f64; 3] {
+        let (from, to) = (place(self.grid, a), place(self.grid, b));
+        let at = |share: f64| [0, 1, 2].map(|n| from[n] + share * (to[n] - from[n]));
+        let inside = self.depths[a] > 0.0;
+        // Where a corner was put on the other side, the skin goes by that corner.
+        let (mut near, mut far) = (0.0, 1.0);
+        for _ in 0..HALVES {
+            let middle = f64::midpoint(near, far);
+            if (self.part.depth(at(middle)) > 0.0) == inside {
+                near = middle;
+            } else {
+                far = middle;
+            }
+        }
+        let closest = NEAR / self.grid.cell;
+        at(near.clamp(closest, 1.0 - closest))
     }
 }
 
