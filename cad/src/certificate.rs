@@ -11,6 +11,7 @@ use crate::fem::model::{Model, ModelError};
 use crate::fem::multigrid::Multigrid;
 use crate::fem::solve::{SolveError, Solved, solve};
 use crate::fem::stress::von_mises;
+use crate::field::Voxels;
 use crate::field::voxelise::voxelise;
 use crate::mesh::{Mesh, MeshReport};
 
@@ -118,7 +119,18 @@ pub fn certify_mesh(
     check_bounds(mesh, space.envelope)?;
     let h = brief.optimise.voxel_mm;
     let voxels = voxelise(mesh, brief.counts(), space.envelope.min, h);
-    let model = Model::new(brief, &voxels)?;
+    certify_voxels(mesh, &voxels, brief, progress)
+}
+
+/// The same of voxels that somebody has looked at more closely.
+pub(crate) fn certify_voxels(
+    mesh: &Mesh,
+    voxels: &Voxels,
+    brief: &Brief,
+    progress: Progress<'_>,
+) -> Result<Certificate, CertificateError> {
+    let (space, h) = (brief.design_space(), voxels.voxel_mm);
+    let model = Model::new(brief, voxels)?;
     let preconditioner = Multigrid::new(&model.grid, &model.e);
     let mut load_cases = Vec::new();
     for n in 0..model.cases.len() {

@@ -38,11 +38,11 @@ pub struct Design {
     pub orientation: Orientation,
     /// What was asked for.
     pub brief: Brief,
-    /// Every design iteration of every attempt.
+    /// Every design iteration of every attempt; none of a part that somebody else designed.
     pub history: Vec<IterationRecord>,
-    /// The share of the envelope the last attempt could use.
+    /// The share of the envelope that the last attempt could use, or that a part has which somebody else designed.
     pub volume_fraction: f64,
-    /// Optimised densities.
+    /// Optimised densities, or what the analysis took for full.
     pub voxels: Voxels,
 }
 

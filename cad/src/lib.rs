@@ -63,5 +63,17 @@ pub mod slice;
 pub mod topology;
 pub mod units;
 
+/// An error with its causes, on one line.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Told the share done (0 to 1); answers whether to go on.
 pub type Progress<'a> = &'a mut dyn FnMut(f64) -> std::ops::ControlFlow<()>;

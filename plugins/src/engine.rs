@@ -15,6 +15,7 @@ use crate::call::{Context, Outcome, Request};
 use crate::doors::Doors;
 use crate::grants::Grants;
 use crate::limits::{GREATEST, Limits, PARTS};
+use crate::schema::Schemas;
 use crate::v1::{self, Budget, Guest};
 use crate::world::World;
 
@@ -195,6 +196,7 @@ impl Runtime {
             bound,
             world,
             grants: Arc::new(grants),
+            schemas: Arc::default(),
             limits: limits.clone(),
             running: Arc::default(),
             runtime: self.clone(),
@@ -244,6 +246,7 @@ pub struct Plugin {
     bound: v1::Bound,
     world: World,
     grants: Arc<Grants>,
+    schemas: Arc<Schemas>,
     limits: Limits,
     /// Calls that are under way.
     running: Arc<AtomicU32>,
@@ -275,6 +278,15 @@ impl Plugin {
         }
     }
 
+    /// The same plugin, with what it is given and answers held to the schemas of its manifest.
+    #[must_use]
+    pub fn held_to(&self, schemas: &Arc<Schemas>) -> Self {
+        Self {
+            schemas: schemas.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Calls it once, in a store of its own; blocks until it answered, failed or was stopped.
     ///
     /// Whatever happens to the guest is an [`Outcome`]; nothing it does outlives the call.
@@ -282,9 +294,10 @@ impl Plugin {
     pub fn call(&self, request: &Request, context: &Context, doors: Arc<dyn Doors>) -> Outcome {
         let began = Instant::now();
         let given = v1::given(request);
-        let (grants, memory) = (self.grants.clone(), self.runtime.memory.clone());
-        let guest = Guest::new(doors, grants, context.clone(), &self.limits, given, memory);
-        if let Err(why) = v1::check(request) {
+        let held = (self.grants.clone(), self.schemas.clone());
+        let memory = self.runtime.memory.clone();
+        let guest = Guest::new(doors, held, context.clone(), &self.limits, given, memory);
+        if let Err(why) = v1::check(request, &context.config, &self.schemas) {
             return v1::refused(request, guest, why);
         }
         let Some(_turn) = Turn::take(&self.running, self.limits.concurrency) else {

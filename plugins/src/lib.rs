@@ -84,6 +84,7 @@ pub mod manifest;
 pub mod origin;
 pub mod project;
 pub mod recording;
+pub mod schema;
 pub mod shape;
 pub mod trust;
 pub mod v1;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::grants::{Capabilities, ReachError};
 use crate::hex;
 use crate::limits::{Limits, OutOfBounds};
+use crate::schema::Schema;
 use crate::world::{UnknownWorld, World};
 
 /// The longest text of a manifest, in bytes.
@@ -223,6 +224,7 @@ impl FromStr for Manifest {
         };
         manifest.limits.check()?;
         manifest.check_world()?;
+        manifest.check_schemas()?;
         manifest.capabilities.check()?;
         Ok(manifest)
     }
@@ -253,6 +255,19 @@ impl Manifest {
                 );
                 return Err(value("predictor.rows", why));
             }
+        }
+        Ok(())
+    }
+
+    fn check_schemas(&self) -> Result<(), ManifestError> {
+        let action = self.action.as_ref();
+        for (key, schema) in [
+            ("config.schema", self.config_schema.as_ref()),
+            ("action.input", action.map(|action| &action.input)),
+            ("action.output", action.map(|action| &action.output)),
+        ] {
+            let read = schema.map_or(Ok(()), |schema| Schema::of(schema).map(drop));
+            read.map_err(|why| value(key, why))?;
         }
         Ok(())
     }

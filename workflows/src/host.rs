@@ -96,13 +96,13 @@ pub struct Inspected<'a> {
     pub disposition: &'a str,
 }
 
-/// The parts that plugins propose for a brief, best first.
-#[derive(Debug, Default)]
-pub struct Proposals {
-    /// Of the first designer that serves and has any.
-    pub serving: Vec<Proposal>,
+/// Whose parts are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Designing {
+    /// Those of the first designer that serves and has any.
+    Serving,
     /// The best of each that is only compared.
-    pub compared: Vec<Proposal>,
+    Compared,
 }
 
 /// What a plugin that is only compared came to, beside what was taken.
@@ -162,9 +162,14 @@ pub trait Host {
     /// What plugins that serve the asset's kind say of a part that was measured; what none of them has an answer for is
     /// left to our own measure.
     fn plugin_verdicts(&self, inspected: &Inspected<'_>) -> Answer<Vec<PluginVerdict>>;
-    /// The parts that plugins propose which serve the asset's kind, or are only compared; none where nobody has any. Nothing
-    /// that they say of them is known to be true.
-    fn plugin_designs(&self, asset: &Asset, brief: &Brief) -> Answer<Proposals>;
+    /// The parts that plugins propose for a brief, best first; none where nobody has any. Nothing that they say of them is
+    /// known to be true.
+    fn plugin_designs(
+        &self,
+        asset: &Asset,
+        brief: &Brief,
+        whose: Designing,
+    ) -> Answer<Vec<Proposal>>;
     /// Keeps what one that is only compared came to.
     fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()>;
     /// The window that a plugin chooses which serves the asset's kind, priced by `price`; none where none serves it, none
@@ -194,6 +199,8 @@ pub trait Host {
 
     /// One part.
     fn part(&self, id: &str) -> Answer<Part>;
+    /// The design that an earlier attempt of this step has kept.
+    fn design_of_this_step(&self) -> Answer<Option<Design>>;
     /// Keeps a design; the step's second attempt gets the first one's.
     fn store_design(&self, design: &NewDesign) -> Answer<Design>;
     /// One design.

@@ -5,6 +5,94 @@ use crate::mesh::Mesh;
 
 /// Rays per voxel edge; the fill of a voxel is exact along z and sampled 4 × 4 across.
 const RAYS: usize = 4;
+/// Crossings closer than this are at one place, mm.
+const SAME_MM: f64 = 1e-6;
+
+/// Where a ray crosses a mesh, by height, and whether it goes in (1) or out (-1).
+type Crossings = Vec<(f64, i32)>;
+
+/// Rays along z through a grid.
+struct Rays {
+    step: f64,
+    columns: [usize; 2],
+}
+
+/// Shifts of the rays well below half a step, different per axis.
+const SHIFT: [f64; 2] = [0.012_345_678_912_3, -0.009_876_543_217_9];
+
+impl Rays {
+    fn new(counts: [usize; 3], voxel_mm: f64) -> Self {
+        Self {
+            step: voxel_mm / RAYS as f64,
+            columns: [counts[0] * RAYS, counts[1] * RAYS],
+        }
+    }
+
+    /// The rays that go through the box around a triangle's shadow, along one axis.
+    fn range(&self, corners: [[f64; 3]; 3], axis: usize) -> std::ops::Range<usize> {
+        let along = corners.map(|corner| corner[axis]);
+        let least = along.into_iter().fold(f64::INFINITY, f64::min);
+        let greatest = along.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let from = (least / self.step - 0.5 - SHIFT[axis]).ceil().max(0.0) as usize;
+        let to = (greatest / self.step - 0.5 - SHIFT[axis]).floor();
+        if to < 0.0 {
+            return 0..0;
+        }
+        from..(to as usize + 1).min(self.columns[axis])
+    }
+
+    fn at(&self, n: usize, axis: usize) -> f64 {
+        (n as f64 + 0.5 + SHIFT[axis]) * self.step
+    }
+
+    /// Every crossing of every ray, from the bottom up.
+    fn cast(&self, mesh: &Mesh, origin: [f64; 3]) -> Vec<Crossings> {
+        let mut hits: Vec<Crossings> = vec![Vec::new(); self.columns[0] * self.columns[1]];
+        for t in 0..mesh.triangles.len() {
+            let [a, b, c] = local(mesh, t, origin);
+            let area = cross2(a, b, c);
+            if area == 0.0 {
+                continue;
+            }
+            for row in self.range([a, b, c], 1) {
+                for column in self.range([a, b, c], 0) {
+                    let p = [self.at(column, 0), self.at(row, 1), 0.0];
+                    let u = cross2(p, b, c) / area;
+                    let v = cross2(a, p, c) / area;
+                    let w = 1.0 - u - v;
+                    if u >= 0.0 && v >= 0.0 && w >= 0.0 {
+                        let z = u * a[2] + v * b[2] + w * c[2];
+                        // A face that looks down is entered by a ray going up.
+                        let way = if area < 0.0 { 1 } else { -1 };
+                        hits[row * self.columns[0] + column].push((z, way));
+                    }
+                }
+            }
+        }
+        for column in &mut hits {
+            column.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        hits
+    }
+}
+
+fn local(mesh: &Mesh, t: usize, origin: [f64; 3]) -> [[f64; 3]; 3] {
+    mesh.corners(t)
+        .map(|p| [0, 1, 2].map(|axis| p[axis] - origin[axis]))
+}
+
+/// How many crossings [`voxelise`] looks for at most: what it takes of time and, times 16 bytes, of memory.
+#[must_use]
+pub fn effort(mesh: &Mesh, counts: [usize; 3], origin: [f64; 3], voxel_mm: f64) -> usize {
+    let rays = Rays::new(counts, voxel_mm);
+    let of = |t| {
+        let corners = local(mesh, t, origin);
+        1 + rays.range(corners, 0).len() * rays.range(corners, 1).len()
+    };
+    (0..mesh.triangles.len())
+        .map(of)
+        .fold(0, usize::saturating_add)
+}
 
 /// Fills a grid with the share of each voxel that lies inside `mesh`.
 ///
@@ -12,49 +100,46 @@ const RAYS: usize = 4;
 /// grid by an irrational share of their spacing, so they do not run along edges of aligned meshes.
 #[must_use]
 pub fn voxelise(mesh: &Mesh, counts: [usize; 3], origin: [f64; 3], voxel_mm: f64) -> Voxels {
-    let mut voxels = Voxels::uniform(counts, origin, voxel_mm, 0.0);
-    let step = voxel_mm / RAYS as f64;
-    let (columns_x, columns_y) = (counts[0] * RAYS, counts[1] * RAYS);
-    let ray = |n: usize, shift: f64| (n as f64 + 0.5 + shift) * step;
-    // Shifts well below half a step, different per axis.
-    let (shift_x, shift_y) = (0.012_345_678_912_3, -0.009_876_543_217_9);
-    let mut hits: Vec<Vec<(f64, i32)>> = vec![Vec::new(); columns_x * columns_y];
-    for t in 0..mesh.triangles.len() {
-        let [a, b, c] = mesh
-            .corners(t)
-            .map(|p| [0, 1, 2].map(|axis| p[axis] - origin[axis]));
-        let area = cross2(a, b, c);
-        if area == 0.0 {
-            continue;
-        }
-        let range = |axis: usize, shift: f64, columns: usize| {
-            let least = a[axis].min(b[axis]).min(c[axis]);
-            let greatest = a[axis].max(b[axis]).max(c[axis]);
-            let from = (least / step - 0.5 - shift).ceil().max(0.0) as usize;
-            let to = (greatest / step - 0.5 - shift).floor();
-            from..if to < 0.0 {
-                0
-            } else {
-                (to as usize + 1).min(columns)
-            }
+    let rays = Rays::new(counts, voxel_mm);
+    fill(&rays.cast(mesh, origin), counts, origin, voxel_mm)
+}
+
+/// The same of a mesh that nowhere overlaps itself or is inside out; none of any other.
+#[must_use]
+pub fn voxelise_simple(
+    mesh: &Mesh,
+    counts: [usize; 3],
+    origin: [f64; 3],
+    voxel_mm: f64,
+) -> Option<Voxels> {
+    let rays = Rays::new(counts, voxel_mm);
+    let hits = rays.cast(mesh, origin);
+    let simple = hits.iter().all(|column| is_simple(column));
+    simple.then(|| fill(&hits, counts, origin, voxel_mm))
+}
+
+/// Whether a ray is in the part or out of it everywhere, and out of it in the end. Crossings at one place come in any order.
+fn is_simple(column: &[(f64, i32)]) -> bool {
+    let mut winding = 0;
+    for (n, (z, way)) in column.iter().enumerate() {
+        winding += way;
+        let next = column.get(n + 1).map_or(f64::INFINITY, |next| next.0);
+        let fits = match n + 1 < column.len() {
+            true => (0..=1).contains(&winding),
+            false => winding == 0,
         };
-        for row in range(1, shift_y, columns_y) {
-            for column in range(0, shift_x, columns_x) {
-                let p = [ray(column, shift_x), ray(row, shift_y), 0.0];
-                let u = cross2(p, b, c) / area;
-                let v = cross2(a, p, c) / area;
-                let w = 1.0 - u - v;
-                if u >= 0.0 && v >= 0.0 && w >= 0.0 {
-                    let z = u * a[2] + v * b[2] + w * c[2];
-                    // A face that looks down is entered by a ray going up.
-                    hits[row * columns_x + column].push((z, if area < 0.0 { 1 } else { -1 }));
-                }
-            }
+        if !fits && next - z > SAME_MM {
+            return false;
         }
     }
+    true
+}
+
+fn fill(hits: &[Crossings], counts: [usize; 3], origin: [f64; 3], voxel_mm: f64) -> Voxels {
+    let mut voxels = Voxels::uniform(counts, origin, voxel_mm, 0.0);
+    let columns_x = counts[0] * RAYS;
     let share = 1.0 / (RAYS * RAYS) as f64;
-    for (n, column) in hits.iter_mut().enumerate() {
-        column.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (n, column) in hits.iter().enumerate() {
         let (i, j) = (n % columns_x / RAYS, n / columns_x / RAYS);
         let mut winding = 0;
         for pair in 0..column.len() {

@@ -1,11 +1,12 @@
 //! What an answer of an action has to hold to; its schema is the manifest's.
 
 use super::judge::Judgement;
+use crate::schema::Schemas;
 
 /// The longest output, in bytes; as JSON it takes some thirty times of that in memory.
 const LONGEST: usize = 1 << 20;
 
-pub(crate) fn judge(output: &str) -> Judgement {
+pub(crate) fn judge(output: &str, schemas: &Schemas) -> Judgement {
     if output.len() > LONGEST {
         return Err(format!(
             "the output has {} bytes; {LONGEST} are the most",
@@ -13,7 +14,7 @@ pub(crate) fn judge(output: &str) -> Judgement {
         ));
     }
     match serde_json::from_str::<serde_json::Value>(output) {
-        Ok(_) => Ok(()),
+        Ok(_) => schemas.check_output(output),
         Err(error) => Err(format!("the output is no JSON: {error}")),
     }
 }
@@ -21,10 +22,18 @@ pub(crate) fn judge(output: &str) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Schema;
 
     #[test]
     fn an_output_is_json_and_not_too_long() {
-        assert_eq!(judge("{\"ticket\": 7}"), Ok(()));
+        let none = Schemas::default();
+        assert_eq!(judge("{\"ticket\": 7}", &none), Ok(()));
+        let text = Schemas {
+            output: Some(Schema::of(&serde_json::json!({ "type": "string" })).unwrap()),
+            ..Schemas::default()
+        };
+        let why = judge("{\"ticket\": 7}", &text).unwrap_err();
+        assert!(why.contains("does not fit its schema"), "{why}");
         for output in [
             "",
             "{",
@@ -34,7 +43,7 @@ mod tests {
             &format!("\"{}\"", "x".repeat(LONGEST)),
         ] {
             assert!(
-                judge(output).is_err(),
+                judge(output, &none).is_err(),
                 "{}",
                 output.get(..20).unwrap_or(output)
             );

@@ -7,6 +7,7 @@ use super::bindings::types::{ArtifactRef, Series};
 use super::bindings::{detect, predict, schedule};
 use super::judge::{Judgement, rising};
 use crate::call::Request;
+use crate::schema::Schemas;
 
 /// The longest input of an action, in bytes.
 const LONGEST_INPUT: usize = 1 << 20;
@@ -24,8 +25,9 @@ pub(crate) fn given(request: &Request) -> Vec<ArtifactRef> {
     }
 }
 
-/// Fine, or which promise is broken.
-pub(crate) fn check(request: &Request) -> Judgement {
+/// Fine, or which promise is broken: one of the contract, or of the plugin's own schemas.
+pub(crate) fn check(request: &Request, config: &str, schemas: &Schemas) -> Judgement {
+    schemas.check_config(config)?;
     match request {
         Request::Predict(request) => predict(request),
         Request::Detect(request) => detect(request),
@@ -34,7 +36,8 @@ pub(crate) fn check(request: &Request) -> Judgement {
             "the input has {} bytes; {LONGEST_INPUT} are the most",
             input.len()
         )),
-        Request::Act { .. } | Request::Design { .. } | Request::Verify(_) => Ok(()),
+        Request::Act { input, .. } => schemas.check_input(input),
+        Request::Design { .. } | Request::Verify(_) => Ok(()),
     }
 }
 

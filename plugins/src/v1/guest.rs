@@ -14,6 +14,7 @@ use crate::failure::LimitHit;
 use crate::grants::Grants;
 use crate::limits::{ALL_MEMORY, Limits, PARTS};
 use crate::log::{Level, Line, Log};
+use crate::schema::Schemas;
 use crate::v1::types::ArtifactRef;
 use crate::world::Capability;
 
@@ -192,6 +193,8 @@ impl Held {
 pub(crate) struct Guest {
     pub(crate) doors: Arc<dyn Doors>,
     pub(crate) grants: Arc<Grants>,
+    /// What it is given and answers is held to these.
+    pub(crate) schemas: Arc<Schemas>,
     pub(crate) context: Context,
     pub(crate) limits: Limits,
     pub(crate) deadline: Instant,
@@ -220,7 +223,7 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(
         doors: Arc<dyn Doors>,
-        grants: Arc<Grants>,
+        (grants, schemas): (Arc<Grants>, Arc<Schemas>),
         context: Context,
         limits: &Limits,
         given: Vec<ArtifactRef>,
@@ -233,6 +236,7 @@ impl Guest {
         Self {
             doors,
             grants,
+            schemas,
             deadline,
             table,
             meter: Meter::new(limits, memory),

@@ -19,7 +19,7 @@ pub(crate) fn judge(request: &Request, answer: &Answer, guest: &Guest) -> Judgem
         (Request::Schedule(request), Answer::Schedule(answer)) => {
             scheduler::judge(request, answer, guest.context.now_ms)
         }
-        (Request::Act { .. }, Answer::Act(answer)) => action::judge(answer),
+        (Request::Act { .. }, Answer::Act(answer)) => action::judge(answer, &guest.schemas),
         _ => Err("the answer belongs to another world".to_owned()),
     }
 }

@@ -6,12 +6,14 @@ use ::plugins::bundle::{self, Bundle, BundleError};
 use ::plugins::grants::Capabilities;
 use ::plugins::lifecycle::{CrashPolicy, Event, State};
 use ::plugins::manifest::Manifest;
+use ::plugins::schema::Schemas;
 use ::plugins::shape::{self, ShapeError};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt;
+use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -541,6 +543,8 @@ pub async fn get_plugin_settings(
 
 /// Say what a plugin may reach, what its settings are, which assets it is asked about, and how often it may fail. It
 /// counts from the next call on, and may be said before the plugin is there.
+///
+/// `config` has to fit the schema of every version that is asked; one that is empty says nothing yet.
 #[utoipa::path(put, path = "/api/v1/plugins/{plugin}/settings", tag = "plugins",
     params(("plugin" = String, Path)), request_body = PluginSettingsView,
     responses((status = 200, body = PluginSettingsView)))]
@@ -557,11 +561,36 @@ pub async fn put_plugin_settings(
         ApiError::refused("plugin.grant", e.to_string()).with("field", "granted")
     };
     settings.granted.check().map_err(refused)?;
+    check_config(&app.db.read, &plugin, &settings).await?;
     let tx = store::begin(&app.db.write).await?;
     let (now, actor) = (app.now_ms(), &who.0.subject);
     plugin_settings::put(&tx, now, actor, &plugin, &settings).await?;
     tx.commit().await?;
     Ok(Json(settings.into()))
+}
+
+/// Refuses settings that do not fit what a version says of them that is asked.
+async fn check_config(
+    db: &impl ConnectionTrait,
+    plugin: &str,
+    settings: &PluginSettings,
+) -> ApiResult<()> {
+    if settings.config.is_empty() {
+        return Ok(());
+    }
+    let config = Value::Object(settings.config.clone()).to_string();
+    for row in store::plugins::list(db, Some(plugin)).await? {
+        if matches!(row.stands(), State::Quarantined { .. } | State::Retired) {
+            continue;
+        }
+        let schemas = Schemas::of(&row.manifest()?).map_err(anyhow::Error::msg);
+        let fits = schemas.and_then(|all| all.check_config(&config).map_err(anyhow::Error::msg));
+        if let Err(why) = fits {
+            let detail = format!("version {} of `{plugin}`: {why}", row.version);
+            return Err(ApiError::refused("plugin.config", detail).with("field", "config"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a name that no manifest can have.

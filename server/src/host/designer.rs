@@ -8,8 +8,8 @@ use cad::brief::Brief;
 use cad::families::{DesignSpace, Interface, InterfaceRole, Shape};
 use cad::mesh::Bounds;
 use cad::slice::printer::Printer;
+use cad::slice::settings::Settings;
 use tracing::warn;
-use workflows::host::Proposals;
 use workflows::model::{Asset, PluginUse, Proposal};
 
 use super::panel::{Panel, is_for, told_asset};
@@ -39,22 +39,32 @@ impl Designers {
         self.0.about(kind).next().is_some()
     }
 
-    /// What the first one proposes who serves and has anything, and the best of each who is only compared. Nobody has to
-    /// have an answer, for the part can be designed without.
-    pub(super) async fn propose(&self, asset: &Asset, task: &Task, about: &About) -> Proposals {
-        let mut proposals = Proposals::default();
+    /// What the first one proposes who serves and has anything. Nobody has to have an answer, for the part can be designed
+    /// without.
+    pub(super) async fn serving(&self, asset: &Asset, task: &Task, about: &About) -> Vec<Proposal> {
         let serving = self.0.serving(&asset.kind);
         for member in serving.filter(|member| is_for(member, &asset.id)) {
-            proposals.serving = self.proposed(member, task, about).await;
-            if !proposals.serving.is_empty() {
-                break;
+            let proposals = self.proposed(member, task, about).await;
+            if !proposals.is_empty() {
+                return proposals;
             }
         }
+        Vec::new()
+    }
+
+    /// The best of each who is only compared.
+    pub(super) async fn compared(
+        &self,
+        asset: &Asset,
+        task: &Task,
+        about: &About,
+    ) -> Vec<Proposal> {
+        let mut best = Vec::new();
         for member in self.0.compared(&asset.kind) {
             let found = self.proposed(member, task, about).await;
-            proposals.compared.extend(found.into_iter().next());
+            best.extend(found.into_iter().next());
         }
-        proposals
+        best
     }
 
     async fn proposed(&self, member: &Member, task: &Task, about: &About) -> Vec<Proposal> {
@@ -137,7 +147,7 @@ pub(super) fn task(asset: &Asset, brief: &Brief, printer: &Printer) -> Task {
             yield_strength_across: brief.material.yield_mpa,
         },
         process: Process {
-            layer_height: printer.layer_height.max_mm,
+            layer_height: Settings::default().layer_height.0,
             min_wall: LINES * printer.nozzle_mm,
             max_overhang: MAX_OVERHANG_DEG,
         },

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tracing::warn;
 use workflows::host::{
-    Answer, Child, Compared, Host, Inspected, NewChild, PriceOf, Proposals, SlotRequest,
+    Answer, Child, Compared, Designing, Host, Inspected, NewChild, PriceOf, SlotRequest,
 };
 use workflows::model::{
     Action, ArtifactRef, Asset, Build, Design, Detected, ModelRecord, NewBuild, NewDesign,
-    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Scored,
-    Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
+    NewModel, NewWindow, NewWorkOrder, Part, PluginUse, PluginVerdict, Prediction, Proposal,
+    Scored, Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
 };
 use workflows::schedule::Candidate;
 use workflows::steps::{MODEL_KIND, StepError};
@@ -300,17 +300,22 @@ impl Host for StepHost {
         verdicts.map_err(|error| StepError::unavailable("plugin_not_ready", error))
     }
 
-    fn plugin_designs(&self, asset: &Asset, brief: &Brief) -> Answer<Proposals> {
+    fn plugin_designs(
+        &self,
+        asset: &Asset,
+        brief: &Brief,
+        whose: Designing,
+    ) -> Answer<Vec<Proposal>> {
         let designers = self.read(Designers::now(&self.world.plugins))?;
         if !designers.know(&asset.kind) {
-            return Ok(Proposals::default());
+            return Ok(Vec::new());
         }
         let printer = match Printer::named(&brief.printer) {
             Ok(printer) => printer,
             Err(error) => {
                 // Ours needs none for the shape; slicing says it again to whoever gets that far.
                 warn!("no designer is asked: {error}");
-                return Ok(Proposals::default());
+                return Ok(Vec::new());
             }
         };
         let about = About {
@@ -319,9 +324,12 @@ impl Host for StepHost {
             seed: self.run.seed as u32,
         };
         let task = task(asset, brief, &printer);
-        Ok(self
-            .handle
-            .block_on(designers.propose(asset, &task, &about)))
+        Ok(self.handle.block_on(async {
+            match whose {
+                Designing::Serving => designers.serving(asset, &task, &about).await,
+                Designing::Compared => designers.compared(asset, &task, &about).await,
+            }
+        }))
     }
 
     fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()> {
@@ -333,10 +341,11 @@ impl Host for StepHost {
             own: compared.own.clone(),
             theirs: compared.theirs.clone(),
         };
-        self.write(async |tx| {
+        let kept = self.write(async |tx| {
             let version = store::plugins::get(tx, &by.name, &by.version).await?;
             plugin_differences::put(tx, &version.id, &difference).await
-        })
+        });
+        kept.inspect_err(|error| warn!(plugin = %by.name, "a comparison was not kept: {error}"))
     }
 
     fn plugin_slot(
@@ -441,6 +450,10 @@ impl Host for StepHost {
 
     fn part(&self, id: &str) -> Answer<Part> {
         self.read(store::parts::get(&self.db().read, id))
+    }
+
+    fn design_of_this_step(&self) -> Answer<Option<Design>> {
+        self.read(store::designs::of_step(&self.db().read, self.at()))
     }
 
     fn store_design(&self, design: &NewDesign) -> Answer<Design> {

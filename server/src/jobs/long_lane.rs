@@ -47,7 +47,7 @@ impl LongLane {
         self.places.clone().try_acquire_owned().ok()
     }
 
-    /// Whether the last replay of a run, or of its workflow, took long.
+    /// Whether the last replay of a run, or of its workflow, took long or came to a limit.
     pub(super) fn knows(&self, run: &run::Model) -> bool {
         let known = self.known();
         known.contains(&run.id) || known.contains(&run.workflow)

@@ -164,7 +164,7 @@ impl Plugins {
         let turn = turns.acquire_owned().await.context("no turn is left")?;
         let member = question.member;
         let grants = member.grants();
-        let plugin = ready.plugin.reaching(&grants);
+        let plugin = ready.plugin.reaching(&grants).held_to(&ready.schemas);
         let config = serde_json::to_string(&member.settings.config)?;
         let context = Context {
             config,

@@ -15,6 +15,7 @@ use ::plugins::engine::{Compiler, Pace, Plugin, Runtime};
 use ::plugins::grants::Grants;
 use ::plugins::limits::Limits;
 use ::plugins::manifest::Manifest;
+use ::plugins::schema::Schemas;
 use ::plugins::world::World;
 use anyhow::Context;
 use bytes::Bytes;
@@ -62,6 +63,8 @@ struct Engine {
 #[derive(Clone)]
 pub(super) struct Ready {
     pub(super) plugin: Plugin,
+    /// Of its manifest: what it is asked is held to them, and what it is examined with is not.
+    pub(super) schemas: Arc<Schemas>,
     pub(super) turns: Arc<Semaphore>,
 }
 
@@ -278,8 +281,10 @@ impl Plugins {
         let runtime = &self.engine(name.1)?.runtime;
         let plugin =
             load(runtime, path, manifest.world, grants, limits).context("the compiled plugin")?;
+        let schemas = Schemas::of(manifest).map_err(anyhow::Error::msg);
         let ready = Ready {
             plugin,
+            schemas: Arc::new(schemas.context("the schemas of the manifest")?),
             turns: Arc::new(Semaphore::new(limits.concurrency as usize)),
         };
         Ok(self.kept().entry(name).or_insert(ready).clone())

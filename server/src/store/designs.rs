@@ -56,10 +56,18 @@ pub async fn insert(
         now
     ];
     execute(db, sql, values).await?;
+    let stored = of_step(db, (run, position)).await?;
+    stored.ok_or_else(|| StoreError::unknown("design of step", format!("{run}/{position}")))
+}
+
+/// The design of a step, if it has stored one.
+pub async fn of_step(
+    db: &impl ConnectionTrait,
+    (run, position): (&str, &str),
+) -> Result<Option<Design>, StoreError> {
     let sql = "SELECT * FROM design WHERE run_id = $1 AND position = $2";
     let row: Option<design::Model> = one(db, sql, values![run, position]).await?;
-    row.ok_or_else(|| StoreError::unknown("design of step", format!("{run}/{position}")))?
-        .try_into()
+    row.map(Design::try_from).transpose()
 }
 
 /// One design.

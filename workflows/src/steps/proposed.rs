@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use cad::adopt::{AdoptError, adopt};
 use cad::brief::Brief;
 use cad::design::Design;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::StepError;
-use super::redesign::error_chain;
-use crate::host::{Compared, Host};
-use crate::model::{PluginUse, Proposal};
+use crate::host::{Compared, Designing, Host};
+use crate::model::{self, Asset, PluginUse, Proposal};
+use cad::error_chain;
 
+/// The file of a design that tells of the proposals behind it.
+pub(super) const FILE: &str = "proposal";
 /// Whose answer was taken where no plugin's was.
 const BUILT_IN: &str = "built in";
 /// How far a redesign is when what was taken is compared.
@@ -20,7 +22,7 @@ const AFTER: f64 = 0.95;
 const MOST_FOS: f64 = 1e6;
 
 /// A proposal that was not taken, and why.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refused {
     /// Digest of its mesh.
     pub mesh: String,
@@ -31,6 +33,7 @@ pub struct Refused {
 }
 
 /// What became of the proposals.
+#[derive(Default)]
 pub(super) struct Judged {
     /// The first sound one.
     pub(super) taken: Option<(Design, Proposal)>,
@@ -38,7 +41,41 @@ pub(super) struct Judged {
     pub(super) refused: Vec<Refused>,
 }
 
-/// Judges proposals in their order until one is sound. `progress` is told shares of the whole.
+/// What is stored of the proposals behind a design.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record<T, R> {
+    pub(super) taken: Option<T>,
+    pub(super) refused: R,
+}
+
+/// What became of them in an earlier attempt, which has kept its design: nobody is asked again, for they might answer
+/// otherwise.
+pub(super) fn again(
+    kept: &model::Design,
+    brief: &Brief,
+    host: &dyn Host,
+) -> Result<Judged, StepError> {
+    let Some(file) = kept.artifacts.get(FILE) else {
+        return Ok(Judged::default());
+    };
+    let record: Record<Proposal, Vec<Refused>> =
+        serde_json::from_slice(&host.artifact(&file.digest)?)
+            .map_err(|e| StepError::failed("invalid_proposal", e))?;
+    let Record { taken, refused } = record;
+    let taken = match taken {
+        None => None,
+        Some(proposal) => match sound(&proposal, brief, host, (0.0, AFTER))? {
+            Ok(design) => Some((design, proposal)),
+            Err(reasons) => {
+                let why = format!("the part was sound, and is not: {}", reasons.join("; "));
+                return Err(StepError::failed("invalid_proposal", why));
+            }
+        },
+    };
+    Ok(Judged { taken, refused })
+}
+
+/// Judges proposals in their order until one is sound. Together they are `share` of the work.
 pub(super) fn judge(
     proposals: Vec<Proposal>,
     brief: &Brief,
@@ -66,22 +103,19 @@ pub(super) fn judge(
 
 /// Has what was taken compared with what plugins propose that do not serve.
 pub(super) fn compare(
-    proposals: &[Proposal],
+    asset: &Asset,
     brief: &Brief,
     (design, by): (&Design, Option<&PluginUse>),
-    (asset, host): (&str, &dyn Host),
+    host: &dyn Host,
 ) -> Result<(), StepError> {
-    for proposal in proposals {
-        let own = match sound(proposal, brief, host, (AFTER, 0.0)) {
-            Ok(Ok(design)) => numbers(&design),
-            Ok(Err(_)) => refused_numbers(proposal),
-            Err(StepError::Cancelled) => return Err(StepError::Cancelled),
-            // Nobody is kept waiting for a part because of one that is only compared.
-            Err(_) => continue,
+    for proposal in host.plugin_designs(asset, brief, Designing::Compared)? {
+        let own = match sound(&proposal, brief, host, (AFTER, 0.0))? {
+            Ok(design) => numbers(&design),
+            Err(_) => refused_numbers(&proposal),
         };
         host.plugin_compared(&Compared {
             plugin: &proposal.plugin,
-            asset,
+            asset: &asset.id,
             other: by.map_or(BUILT_IN, |by| &by.digest),
             own,
             theirs: numbers(design),

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 
 use cad::brief::Brief;
 use cad::design::DesignError;
+use cad::error_chain;
 use cad::families::InterfaceRole;
 use cad::fem::load::{FailureMode, LoadInputs, load_cases};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::proposed::{self, Judged, Refused};
+use super::proposed::{self, Judged, Record, Refused};
 use super::{Outcome, Step, StepError};
-use crate::host::{Host, Proposals};
-use crate::model::{ArtifactRef, NewDesign, PluginUse, Proposal};
+use crate::host::{Designing, Host};
+use crate::model::{ArtifactRef, NewDesign, PluginUse};
 
 /// The share of the work that the proposals of plugins take, where there are any.
 const PROPOSALS: f64 = 0.3;
@@ -79,13 +80,6 @@ pub struct RedesignOutput {
     pub refused: Vec<Refused>,
 }
 
-/// What is stored of the proposals behind a design.
-#[derive(Serialize)]
-struct Record<'a> {
-    taken: Option<&'a Proposal>,
-    refused: &'a [Refused],
-}
-
 impl Step for Redesign {
     const KIND: &'static str = "redesign";
     const QUEUE: &'static str = "cad";
@@ -104,16 +98,22 @@ impl Step for Redesign {
         })?;
         let part = host.part(&part_id)?;
         let brief = brief_for(&part.brief, &input)?;
-        let Proposals { serving, compared } = host.plugin_designs(&asset, &brief)?;
-        let share = if serving.is_empty() { 0.0 } else { PROPOSALS };
-        let Judged { taken, refused } = proposed::judge(serving, &brief, host, share)?;
+        let kept = host.design_of_this_step()?;
+        let mut share = 0.0;
+        let Judged { taken, refused } = match &kept {
+            Some(kept) => proposed::again(kept, &brief, host)?,
+            None => {
+                let proposals = host.plugin_designs(&asset, &brief, Designing::Serving)?;
+                if !proposals.is_empty() {
+                    share = PROPOSALS;
+                }
+                proposed::judge(proposals, &brief, host, share)?
+            }
+        };
         let (design, proposal) = match taken {
             Some((design, proposal)) => (design, Some(proposal)),
             None => (own(&brief, host, share)?, None),
         };
-        let by = proposal.as_ref().map(|one| &one.plugin);
-        let told = (input.asset.as_str(), host);
-        proposed::compare(&compared, &brief, (&design, by), told)?;
 
         let files = Files::keep(&design, &brief, host)?;
         let mut artifacts = files.by_role();
@@ -122,8 +122,8 @@ impl Step for Redesign {
                 taken: proposal.as_ref(),
                 refused: &refused,
             })?;
-            let kept = host.put_artifact("proposal", "application/json", &record)?;
-            artifacts.insert("proposal".to_owned(), kept);
+            let file = host.put_artifact(proposed::FILE, "application/json", &record)?;
+            artifacts.insert(proposed::FILE.to_owned(), file);
         }
         let certificate = to_json(&design.certificate)?;
         let stored = host.store_design(&NewDesign {
@@ -132,6 +132,14 @@ impl Step for Redesign {
             artifacts,
             certificate: certificate.clone(),
         })?;
+        if kept.is_none() {
+            let by = proposal.as_ref().map(|one| &one.plugin);
+            let compared = proposed::compare(&asset, &brief, (&design, by), host);
+            // Nobody goes without a part because of one that is only compared; the host has told of whatever went wrong.
+            if let Err(StepError::Cancelled) = compared {
+                return Err(StepError::Cancelled);
+            }
+        }
         Ok(Outcome::Done(RedesignOutput {
             design: stored.id,
             part: part_id,
@@ -278,20 +286,10 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<Value, StepError> {
     serde_json::to_value(value).map_err(|e| StepError::failed("invalid_output", e))
 }
 
-/// An error with its causes, on one line.
-pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Proposal;
     use crate::steps::world::{World, done};
 
     fn plugin(name: &str) -> PluginUse {
@@ -333,16 +331,15 @@ mod tests {
             .put_artifact("junk", "model/stl", b"solid of nothing")
             .expect("kept");
 
-        world.proposals.replace(Proposals {
-            serving: vec![
-                proposal("junk", &junk.digest),
-                Proposal {
-                    build_direction: [1.0, 0.0, 0.0],
-                    ..proposal("lies_down", sound)
-                },
-            ],
-            compared: vec![proposal("shadow", sound), proposal("worse", &junk.digest)],
-        });
+        world.proposed.replace(vec![
+            proposal("junk", &junk.digest),
+            Proposal {
+                build_direction: [1.0, 0.0, 0.0],
+                ..proposal("lies_down", sound)
+            },
+        ]);
+        let beside = vec![proposal("shadow", sound), proposal("worse", &junk.digest)];
+        world.proposed_beside.replace(beside);
         world.next_position();
         let refused = done(&Redesign, &input, &world);
         assert_eq!(
@@ -355,14 +352,19 @@ mod tests {
         assert!(lying.contains("along +z"), "{lying}");
         let compared = world.compared.take();
         assert_eq!(compared[0].0, "built in");
-        assert_eq!(compared[0].1, compared[0].2, "the same part");
+        let (theirs, ours) = (&compared[0].1, &compared[0].2);
+        assert_eq!((theirs["sound"], theirs["mass_g"]), (1.0, ours["mass_g"]));
+        // What is narrower than a voxel counts against what others designed.
+        let ratio = theirs["factor_of_safety"] / ours["factor_of_safety"];
+        assert!((0.95..=1.05).contains(&ratio), "{ratio}");
         assert_eq!(compared[1].1["sound"], 0.0);
         assert_eq!(compared[1].1["mass_g"], 12.0);
 
-        world.proposals.replace(Proposals {
-            serving: vec![proposal("junk", &junk.digest), proposal("ribs", sound)],
-            compared: vec![proposal("shadow", sound)],
-        });
+        let proposed = vec![proposal("junk", &junk.digest), proposal("ribs", sound)];
+        world.proposed.replace(proposed);
+        world
+            .proposed_beside
+            .replace(vec![proposal("shadow", sound)]);
         world.next_position();
         let taken = done(&Redesign, &input, &world);
         assert_eq!(taken["plugin"]["name"], "ribs");
@@ -377,5 +379,12 @@ mod tests {
         let record: Value = serde_json::from_slice(&record).unwrap();
         assert_eq!(record["taken"]["plugin"]["name"], "ribs");
         assert_eq!(record["refused"][0]["mesh"], json!(junk.digest));
+
+        // Tried again it has the same answer, whatever anybody would say now.
+        world
+            .proposed
+            .replace(vec![proposal("other", &junk.digest)]);
+        assert_eq!(done(&Redesign, &input, &world), taken);
+        assert_eq!(world.proposed.take().len(), 1, "nobody was asked");
     }
 }

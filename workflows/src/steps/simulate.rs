@@ -2,10 +2,11 @@
 
 use cad::brief::Brief;
 use cad::certificate::CertificateError;
+use cad::error_chain;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::redesign::{error_chain, pretty, to_json};
+use super::redesign::{pretty, to_json};
 use super::{Outcome, Step, StepError};
 use crate::host::Host;
 use crate::model::Design;

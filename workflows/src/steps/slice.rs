@@ -6,10 +6,10 @@ use cad::slice::printer::Printer;
 use cad::slice::settings::Settings;
 use serde::{Deserialize, Serialize};
 
-use super::redesign::error_chain;
 use super::simulate::role;
 use super::{Outcome, Step, StepError};
 use crate::host::Host;
+use cad::error_chain;
 
 /// Makes the G-code of a design.
 pub struct Slice;

@@ -1,12 +1,13 @@
 //! Inspects the scan of a build against the design's mesh and records the verdict.
 
+use cad::error_chain;
 use cad::inspect::InspectError;
 use cad::inspect::plan::VerificationPlan;
 use cad::inspect::verdict::Disposition;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::redesign::{error_chain, to_json};
+use super::redesign::to_json;
 use super::simulate::role;
 use super::{Outcome, Step, StepError};
 use crate::host::{Host, Inspected};

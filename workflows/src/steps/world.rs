@@ -12,12 +12,13 @@ use sha2::{Digest, Sha256};
 use super::{DynStep, Outcome, StepError};
 use crate::demo::Hall;
 use crate::host::{
-    Answer, Child, ChildEnd, Compared, Host, Inspected, NewChild, PriceOf, Proposals, SlotRequest,
+    Answer, Child, ChildEnd, Compared, Designing, Host, Inspected, NewChild, PriceOf, SlotRequest,
 };
 use crate::model::{
     Action, ActionKind, ArtifactRef, Asset, AssetState, Build, BuildEnd, BuildState, Design,
     Detected, ModelRecord, NewBuild, NewDesign, NewModel, NewWindow, NewWorkOrder, Part, PluginUse,
-    PluginVerdict, Prediction, Scored, Technician, Timestamp, Twin, Window, WindowState, WorkOrder,
+    PluginVerdict, Prediction, Proposal, Scored, Technician, Timestamp, Twin, Window, WindowState,
+    WorkOrder,
 };
 use crate::schedule::Candidate;
 
@@ -42,8 +43,9 @@ pub(super) struct World {
     designs: RefCell<Vec<Design>>,
     builds: RefCell<Vec<Build>>,
     actions: RefCell<Vec<(String, Action)>>,
-    /// What plugins propose, once.
-    pub(super) proposals: RefCell<Proposals>,
+    /// What plugins that serve propose, and those that do not, once.
+    pub(super) proposed: RefCell<Vec<Proposal>>,
+    pub(super) proposed_beside: RefCell<Vec<Proposal>>,
     /// Whose answer was taken, the numbers of the plugin that was compared, and those of what was taken.
     pub(super) compared: RefCell<Vec<(String, Numbers, Numbers)>>,
     position: Cell<usize>,
@@ -98,7 +100,8 @@ impl World {
             designs: RefCell::default(),
             builds: RefCell::default(),
             actions: RefCell::default(),
-            proposals: RefCell::default(),
+            proposed: RefCell::default(),
+            proposed_beside: RefCell::default(),
             compared: RefCell::default(),
             position: Cell::new(0),
         }
@@ -344,8 +347,11 @@ impl Host for World {
         Ok(Vec::new())
     }
 
-    fn plugin_designs(&self, _: &Asset, _: &Brief) -> Answer<Proposals> {
-        Ok(self.proposals.take())
+    fn plugin_designs(&self, _: &Asset, _: &Brief, whose: Designing) -> Answer<Vec<Proposal>> {
+        Ok(match whose {
+            Designing::Serving => self.proposed.take(),
+            Designing::Compared => self.proposed_beside.take(),
+        })
     }
 
     fn plugin_compared(&self, compared: &Compared<'_>) -> Answer<()> {
@@ -441,6 +447,11 @@ impl Host for World {
         found.ok_or_else(|| missing("part", id))
     }
 
+    fn design_of_this_step(&self) -> Answer<Option<Design>> {
+        let id = format!("design-{}", self.position());
+        Ok(self.design(&id).ok())
+    }
+
     fn store_design(&self, new: &NewDesign) -> Answer<Design> {
         let design = Design {
             id: format!("design-{}", self.position()),
@@ -451,6 +462,9 @@ impl Host for World {
             artifacts: new.artifacts.clone(),
             certificate: new.certificate.clone(),
         };
+        if let Ok(first) = self.design(&design.id) {
+            return Ok(first);
+        }
         self.designs.borrow_mut().push(design.clone());
         Ok(design)
     }

@@ -49,6 +49,10 @@ pub fn compare(
         size: picture.size,
         set: section.solid.clone(),
     };
+    if !shows_both(&wanted) || !shows_both(&seen) {
+        // Without material and background in sight nobody can tell which is which.
+        return (0.0, Vec::new());
+    }
     let pixel_mm2 = frame.pixel_mm.0 * frame.pixel_mm.1;
     let reach = (
         (tolerance_mm / frame.pixel_mm.0).ceil() as usize + 1,
@@ -75,6 +79,13 @@ pub fn compare(
         }
     }
     (picture.clear, differs)
+}
+
+/// Whether a hundredth at least is set, and a hundredth is not.
+fn shows_both(mask: &Mask) -> bool {
+    let set = mask.set.iter().filter(|set| **set).count();
+    let few = mask.set.len() / 100;
+    set > few && mask.set.len() - set > few
 }
 
 /// Which sort of pixel is material: the one that fits the section better.
@@ -282,6 +293,19 @@ mod tests {
         assert_eq!(seen(in_block), []);
         // Within the tolerance neither.
         assert_eq!(seen(|x, y| in_block(x + 0.1, y - 0.1)), []);
+    }
+
+    #[test]
+    fn an_image_that_shows_nothing_is_not_clear() {
+        let section = Section::of(&block(), &frame(), SIZE);
+        let noise = |n: usize| (20 + n * 7919 % 13) as u8;
+        let dark: Vec<u8> = (0..SIZE.0 * SIZE.1).map(noise).collect();
+        let (clear, _) = compare(&Picture::of(SIZE, &dark), &section, &frame(), 0.2);
+        assert_eq!(clear, 0.0);
+        let hot = |n: usize| if n.is_multiple_of(997) { 250 } else { noise(n) };
+        let hot: Vec<u8> = (0..SIZE.0 * SIZE.1).map(hot).collect();
+        let (clear, _) = compare(&Picture::of(SIZE, &hot), &section, &frame(), 0.2);
+        assert_eq!(clear, 0.0);
     }
 
     #[test]

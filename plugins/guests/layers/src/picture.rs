@@ -3,7 +3,9 @@
 use std::io::Cursor;
 
 /// The most pixels of an image.
-const MOST: usize = 32 << 20;
+const MOST: usize = 12 << 20;
+/// Sorts of grey that are closer than this are noise of one.
+const APART: f64 = 24.0;
 
 /// A grey image in two sorts.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +14,7 @@ pub struct Picture {
     pub size: (usize, usize),
     /// Row by row, whether a pixel is of the brighter sort.
     pub bright: Vec<bool>,
-    /// How far the two sorts are apart: the share of all variation that is between them, 0 to 1.
+    /// How far the two sorts are apart: the share of all variation that is between them, 0 to 1; 0 where they are hardly two.
     pub clear: f64,
 }
 
@@ -62,6 +64,7 @@ impl Picture {
         }
         let all = grey.len().max(1) as f64;
         let mean = weighted(&counts, |value| value) / all;
+        let mut apart = 0.0;
         let variance = weighted(&counts, |value| (value - mean).powi(2)) / all;
         let (mut best, mut limit) = (0.0, 255);
         let (mut below, mut sum) = (0.0, 0.0);
@@ -75,6 +78,7 @@ impl Picture {
             };
             if between > best {
                 (best, limit) = (between, value);
+                apart = (mean - sum) / (1.0 - below) - sum / below;
             }
         }
         Self {
@@ -83,7 +87,7 @@ impl Picture {
                 .iter()
                 .map(|value| usize::from(*value) > limit)
                 .collect(),
-            clear: if variance > 0.0 {
+            clear: if variance > 0.0 && apart >= APART {
                 (best / variance).min(1.0)
             } else {
                 0.0

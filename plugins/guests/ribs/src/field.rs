@@ -40,25 +40,40 @@ pub struct Grid {
     pub cell: f64,
 }
 
+/// Why there is no grid around an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoGrid {
+    /// The envelope has no volume.
+    NoVolume,
+    /// It would have too many corners.
+    TooLarge,
+}
+
 impl Grid {
-    /// A grid around an envelope, if that is one.
-    #[must_use]
-    pub fn of(Box3 { min, max }: &Box3) -> Option<Self> {
+    /// A grid around an envelope.
+    ///
+    /// # Errors
+    ///
+    /// If that is none, or too large.
+    pub fn of(Box3 { min, max }: &Box3) -> Result<Self, NoGrid> {
         let (min, size) = (
             [min.0, min.1, min.2],
             [max.0 - min.0, max.1 - min.1, max.2 - min.2],
         );
         let solid = min.iter().all(|at| at.is_finite())
             && size.iter().all(|side| side.is_finite() && *side > 0.0);
+        if !solid {
+            return Err(NoGrid::NoVolume);
+        }
         let volume: f64 = size.iter().product();
         let cell = (volume / CELLS).cbrt().clamp(SIZES.0, SIZES.1);
-        let counts = size.map(|side| (side / cell).ceil() as usize + 4);
-        let few = counts
-            .iter()
-            .try_fold(1_usize, |all, one| all.checked_mul(*one));
-        (solid && few.is_some_and(|all| all as f64 <= 10.0 * CELLS)).then(|| Self {
+        let counts = size.map(|side| (side / cell).ceil() + 4.0);
+        if counts.iter().product::<f64>() > 10.0 * CELLS {
+            return Err(NoGrid::TooLarge);
+        }
+        Ok(Self {
             origin: min.map(|at| at - SHIFT * cell),
-            counts,
+            counts: counts.map(|count| count as usize),
             cell,
         })
     }

@@ -13,7 +13,7 @@ pub mod surface;
 use field::{Part, Rib};
 use surface::Skin;
 
-/// A beam knows nothing of notches: each candidate is so much thicker than the last.
+/// A beam knows nothing of notches: the candidates are so much thicker than it has to be.
 const THICKER: [f64; 4] = [1.0, 1.5, 2.2, 3.2];
 /// Of a rib's height, what is left beside a bolt.
 const SOUND_HEIGHT: f64 = 0.5;
@@ -23,8 +23,14 @@ struct Ribs;
 impl plugin_sdk::Designer for Ribs {
     fn generate(task: Task, max_candidates: u32) -> Result<Vec<Candidate>, PluginError> {
         info!("designs a part of {}", task.asset.id);
-        let grid =
-            field::Grid::of(&task.envelope).ok_or_else(|| invalid("the envelope has no volume"))?;
+        let grid = match field::Grid::of(&task.envelope) {
+            Ok(grid) => grid,
+            Err(field::NoGrid::NoVolume) => return Err(invalid("the envelope has no volume")),
+            Err(field::NoGrid::TooLarge) => {
+                let why = "the envelope is too large for cells of two millimetres";
+                return Err(PluginError::Unsupported(why.to_owned()));
+            }
+        };
         if task.fixed.is_empty() || task.loads.is_empty() {
             let why = "ribs go from what is held to what is pulled at, and one of them is missing";
             return Err(PluginError::Unsupported(why.to_owned()));
@@ -36,13 +42,9 @@ impl plugin_sdk::Designer for Ribs {
         let thin = thickness(&task).ok_or_else(|| invalid("a strength or a force is none"))?;
         // Anything thinner would fall through the grid.
         let least = task.process.min_wall.max(2.0 * grid.cell);
-        let (mut candidates, mut before, mut lightest) = (Vec::new(), 0.0, f64::INFINITY);
+        let (mut candidates, mut lightest) = (Vec::new(), f64::INFINITY);
         for thicker in THICKER.into_iter().take(max_candidates as usize) {
-            let thick = (thin * thicker).max(least * thicker);
-            if thick == before {
-                continue;
-            }
-            before = thick;
+            let thick = thin.max(least) * thicker;
             let skin = Skin::of(&part(&task, thick), &grid);
             // Cubic millimetres times grams per cubic centimetre.
             let mass = skin.volume() * density / 1_000.0;
@@ -104,18 +106,17 @@ fn thickness(task: &Task) -> Option<f64> {
 
 /// The part with ribs of one thickness.
 fn part(task: &Task, thick: f64) -> Part<'_> {
-    let ribs = task.loads.iter().flat_map(|load| {
-        let to = centre(&load.region);
-        let rib = move |fixed| Rib {
-            from: centre(fixed),
-            to,
-            thick,
-        };
-        task.fixed.iter().map(rib)
-    });
-    let mut ribs: Vec<Rib> = ribs.collect();
-    // Loads often act at one place.
-    ribs.dedup();
+    let mut ribs: Vec<Rib> = Vec::new();
+    for load in &task.loads {
+        for fixed in &task.fixed {
+            let (from, to) = (centre(fixed), centre(&load.region));
+            let rib = Rib { from, to, thick };
+            // Loads often act at one place.
+            if !ribs.contains(&rib) {
+                ribs.push(rib);
+            }
+        }
+    }
     Part { task, ribs }
 }
 

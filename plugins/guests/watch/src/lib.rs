@@ -55,7 +55,8 @@ impl plugin_sdk::Detector for Watch {
         }
         info!("{} spans are unusual", found.len());
         let mut anomalies = merged(found);
-        anomalies.truncate(MOST);
+        // The newest are worth most.
+        anomalies.drain(..anomalies.len().saturating_sub(MOST));
         Ok(anomalies)
     }
 }
@@ -126,12 +127,14 @@ fn drifts(past: &[f64], present: &[f64], middle: f64, spread_of_values: f64) -> 
     let (_, wander) = spread(&medians);
     let allowed = (DRIFT.0 * wander).max(DRIFT.1 * smallest(spread_of_values, middle));
     let mut found: Vec<Span> = Vec::new();
-    for (n, stretch) in present.chunks_exact(length).enumerate() {
+    // Counted from the end: what goes on until now has to show there.
+    let rest = present.len() % length;
+    for (n, stretch) in present[rest..].chunks_exact(length).enumerate() {
         let off = (median(stretch) - middle).abs();
         if off <= allowed {
             continue;
         }
-        let (first, last) = (n * length, (n + 1) * length - 1);
+        let (first, last) = (rest + n * length, rest + (n + 1) * length - 1);
         let score = 1.0 - allowed / off;
         match found.last_mut() {
             Some(before) if before.last + 1 == first => {
@@ -249,6 +252,7 @@ mod tests {
         let found = spans(&drifting, 300);
         assert_eq!((found[0].kind, found.len()), ("drift", 1), "{found:?}");
         assert!((325..=350).contains(&found[0].first), "{found:?}");
+        assert_eq!(found[0].last, 399, "it goes on until now");
         let mut frozen = usual(400);
         frozen[360..].fill(10.25);
         assert_eq!(

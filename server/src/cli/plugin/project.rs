@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::{fs, io};
 
 use ::plugins::componentize::componentize;
@@ -9,6 +10,7 @@ use ::plugins::engine::{Pace, Plugin, Runtime};
 use ::plugins::grants::Grants;
 use ::plugins::manifest::Manifest;
 use ::plugins::project::{File, bindings};
+use ::plugins::schema::Schemas;
 use ::plugins::{bundle, shape};
 use anyhow::{Context, bail};
 use semver::Version;
@@ -64,14 +66,17 @@ impl Opened {
         Ok(bundle::open(&self.file)?.0.component)
     }
 
-    /// Ready to be called, with all it asks for granted: it runs beside its author.
+    /// Ready to be called, with all it asks for granted: it runs beside its author. What it is given and answers is held to
+    /// its schemas.
     pub(super) fn prepare(&self, pace: Pace) -> anyhow::Result<Plugin> {
         let (component, manifest) = (self.component()?, &self.manifest);
         let shape = shape::read(component)?;
         shape::admit(&shape, manifest, &manifest.capabilities)?;
         let grants = Grants::all(&manifest.capabilities);
         let runtime = Runtime::new(pace)?;
-        Ok(runtime.prepare(component, manifest.world, grants, &manifest.limits)?)
+        let plugin = runtime.prepare(component, manifest.world, grants, &manifest.limits)?;
+        let schemas = Schemas::of(manifest).map_err(anyhow::Error::msg)?;
+        Ok(plugin.held_to(&Arc::new(schemas)))
     }
 
     /// Name, version and world.
