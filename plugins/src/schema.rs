@@ -103,7 +103,7 @@ impl Schemas {
 
 fn held(schema: Option<&Schema>, what: &str, text: &str) -> Result<(), String> {
     let checked = schema.map_or(Ok(()), |schema| schema.check_text(text));
-    checked.map_err(|why| format!("{what} does not fit its schema: {why}"))
+    checked.map_err(|why| format!("it does not fit the schema of {what}: {why}"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ interface = "forewright:plugin@1"
 description = "the same odds for every part"
 [predictor]
 step-ms = 3_600_000
+[config]
+schema = { type = "object", properties = { odds = { type = "number", maximum = 1 } } }
 [build]
 command = "cp steady.core.wasm guest.wasm"
 module = "guest.wasm"
@@ -105,6 +107,18 @@ async fn a_project_becomes_a_score_that_can_be_run_again() {
         .await;
     let promoted: Value = serde_json::from_str(&promoted).expect("a document");
     assert_eq!(promoted["state"], "active");
+
+    let settings = "/plugins/steady/settings";
+    let operator = &desk.server.operator;
+    let wrong = json!({ "config": { "odds": 7 } });
+    let refused = operator
+        .put(settings, &wrong)
+        .await
+        .expect_problem(422, "plugin.config");
+    let detail = refused["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("/odds: 7 is greater than"), "{detail}");
+    let right = json!({ "config": { "odds": 0.5 } });
+    operator.put(settings, &right).await.ok();
 
     // Compiled code is found again after a crash, and so is who serves.
     desk.server.kill_and_restart().await;

@@ -33,7 +33,7 @@ mod tests {
             ..Schemas::default()
         };
         let why = judge("{\"ticket\": 7}", &text).unwrap_err();
-        assert!(why.contains("does not fit its schema"), "{why}");
+        assert!(why.contains("does not fit the schema"), "{why}");
         for output in [
             "",
             "{",
