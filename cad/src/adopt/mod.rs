@@ -1,6 +1,6 @@
 //! A part that somebody else designed: taken if it is as sound as one of our own, and only then.
 //!
-//! Whoever designed it is believed nothing, and may mean ill. [`cells`] looks at every place in it, [`probes`] at the faces
+//! Whoever designed it is believed nothing, and may mean ill. `cells` looks at every place in it, `probes` at the faces
 //! that others touch.
 
 mod cells;
