@@ -133,16 +133,9 @@ async fn put_off(
     let tx = store::begin(&queue.db().write).await?;
     let due = queue.now() + BACKOFF_MS;
     queue::advance(&tx, queue.now(), &taken.claimed, Advance::Until(Some(due))).await?;
-    queue::say_why(&tx, &taken.claimed, &causes(why)).await?;
+    queue::say_why(&tx, &taken.claimed, &cad::error_chain(why)).await?;
     tx.commit().await?;
     Ok(Left::Somewhere)
-}
-
-/// An error with what caused it, in one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let told: Vec<String> = causes.map(ToString::to_string).collect();
-    told.join(": ")
 }
 
 /// Records how far the run came, under the claim of its advance.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use cad::adopt::{AdoptError, adopt};
 use cad::brief::Brief;
 use cad::design::Design;
+use cad::error_chain;
 use serde::{Deserialize, Serialize};
 
 use super::StepError;
 use crate::host::{Compared, Designing, Host};
 use crate::model::{self, Asset, PluginUse, Proposal};
-use cad::error_chain;
 
 /// The file of a design that tells of the proposals behind it.
 pub(super) const FILE: &str = "proposal";

@@ -99,20 +99,19 @@ impl Step for Redesign {
         let part = host.part(&part_id)?;
         let brief = brief_for(&part.brief, &input)?;
         let kept = host.design_of_this_step()?;
-        let mut share = 0.0;
         let Judged { taken, refused } = match &kept {
             Some(kept) => proposed::again(kept, &brief, host)?,
             None => {
                 let proposals = host.plugin_designs(&asset, &brief, Designing::Serving)?;
-                if !proposals.is_empty() {
-                    share = PROPOSALS;
-                }
-                proposed::judge(proposals, &brief, host, share)?
+                proposed::judge(proposals, &brief, host, PROPOSALS)?
             }
         };
         let (design, proposal) = match taken {
             Some((design, proposal)) => (design, Some(proposal)),
-            None => (own(&brief, host, share)?, None),
+            None => {
+                let done = if refused.is_empty() { 0.0 } else { PROPOSALS };
+                (own(&brief, host, done)?, None)
+            }
         };
 
         let files = Files::keep(&design, &brief, host)?;
@@ -135,7 +134,7 @@ impl Step for Redesign {
         if kept.is_none() {
             let by = proposal.as_ref().map(|one| &one.plugin);
             let compared = proposed::compare(&asset, &brief, (&design, by), host);
-            // Nobody goes without a part because of one that is only compared; the host has told of whatever went wrong.
+            // Nobody goes without a part because of one that is only compared; it is compared with the next.
             if let Err(StepError::Cancelled) = compared {
                 return Err(StepError::Cancelled);
             }

@@ -103,21 +103,26 @@ fn spikes(present: &[f64], middle: f64, spread: f64) -> Vec<Span> {
         if off <= SPIKE {
             continue;
         }
-        let score = 1.0 - SPIKE / off;
-        match found.last_mut() {
-            Some(last) if last.last + 1 == n => {
-                last.last = n;
-                last.score = last.score.max(score);
-            }
-            _ => found.push(Span {
-                kind: "spike",
-                first: n,
-                last: n,
-                score,
-            }),
-        }
+        let spike = Span {
+            kind: "spike",
+            first: n,
+            last: n,
+            score: 1.0 - SPIKE / off,
+        };
+        join(&mut found, spike);
     }
     found
+}
+
+/// Adds a span, or makes the last one longer if it goes on without a gap.
+fn join(found: &mut Vec<Span>, span: Span) {
+    match found.last_mut() {
+        Some(before) if before.last + 1 == span.first => {
+            before.last = span.last;
+            before.score = before.score.max(span.score);
+        }
+        _ => found.push(span),
+    }
 }
 
 fn drifts(past: &[f64], present: &[f64], middle: f64, spread_of_values: f64) -> Vec<Span> {
@@ -134,20 +139,13 @@ fn drifts(past: &[f64], present: &[f64], middle: f64, spread_of_values: f64) -> 
         if off <= allowed {
             continue;
         }
-        let (first, last) = (rest + n * length, rest + (n + 1) * length - 1);
-        let score = 1.0 - allowed / off;
-        match found.last_mut() {
-            Some(before) if before.last + 1 == first => {
-                before.last = last;
-                before.score = before.score.max(score);
-            }
-            _ => found.push(Span {
-                kind: "drift",
-                first,
-                last,
-                score,
-            }),
-        }
+        let drift = Span {
+            kind: "drift",
+            first: rest + n * length,
+            last: rest + (n + 1) * length - 1,
+            score: 1.0 - allowed / off,
+        };
+        join(&mut found, drift);
     }
     found.retain(|span| span.last + 1 - span.first >= DRIFTED * length);
     found
